@@ -1,0 +1,75 @@
+"""resilio: one await between an async Python program and every LLM provider it uses."""
+
+from resilio.client import Client, CompletionRequest, Done
+from resilio.config import Config
+from resilio.dispatch.stream import Stream
+from resilio.errors import (
+    BudgetExceeded,
+    CircuitOpen,
+    ConfigError,
+    DeadlineExceeded,
+    Exhausted,
+    InvalidRequest,
+    KeyRejected,
+    LocalModelUnavailable,
+    MailboxFull,
+    MalformedRequest,
+    MalformedResponse,
+    ProviderError,
+    ProviderRefused,
+    ProviderStopped,
+    ProviderThrottled,
+    ProviderUnavailable,
+    RateLimited,
+    RequestRejected,
+    RequestUnsuitable,
+    ResilioError,
+    StreamBroken,
+    TransportError,
+    UnknownRoute,
+    Unsupported,
+)
+from resilio.models import AttemptRecord, Chunk, Level, Reply, ToolCall, Usage
+from resilio.status import Status
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AttemptRecord",
+    "BudgetExceeded",
+    "Chunk",
+    "CircuitOpen",
+    "Client",
+    "CompletionRequest",
+    "Config",
+    "ConfigError",
+    "DeadlineExceeded",
+    "Done",
+    "Exhausted",
+    "InvalidRequest",
+    "KeyRejected",
+    "Level",
+    "LocalModelUnavailable",
+    "MailboxFull",
+    "MalformedRequest",
+    "MalformedResponse",
+    "ProviderError",
+    "ProviderRefused",
+    "ProviderStopped",
+    "ProviderThrottled",
+    "ProviderUnavailable",
+    "RateLimited",
+    "Reply",
+    "RequestRejected",
+    "RequestUnsuitable",
+    "ResilioError",
+    "Status",
+    "Stream",
+    "StreamBroken",
+    "ToolCall",
+    "TransportError",
+    "UnknownRoute",
+    "Unsupported",
+    "Usage",
+    "__version__",
+]

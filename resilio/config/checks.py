@@ -1,0 +1,216 @@
+"""Relations between settings that no single bound can say: rows of `AT_MOST` and names that resolve.
+
+A configuration that passes here has no clock that never fires, no circuit that can never close and
+no rung that is never reached. Nothing is corrected: a contradiction is the author's to resolve, and
+the message says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from resilio.config.problems import Path, Problems, listed, number, shown
+from resilio.config.reader import Reader
+from resilio.config.settings import (
+    BreakerSettings,
+    Clocks,
+    ModelSettings,
+    ProviderSettings,
+    RetryBudgetSettings,
+    RetrySettings,
+    RouteSettings,
+    TargetSettings,
+)
+
+__all__ = ["check_routes", "check_table"]
+
+
+@dataclass(frozen=True, slots=True)
+class _AtMost:
+    """In tables of `table`, `small` may not be above `large`, for then `consequence`.
+
+    `explicit`: only where `small` was written down. A built-in clock longer than the total somebody
+    chose is harmless and no mistake of theirs; the same clock written by hand is one.
+    """
+
+    table: type[Any]
+    small: str
+    large: str
+    consequence: str
+    explicit: bool = False
+
+
+AT_MOST: Final = (
+    _AtMost(BreakerSettings, "probe_successes", "max_probes", "the circuit could never close"),
+    _AtMost(BreakerSettings, "probes_at_once", "max_probes", "no break has that many probes"),
+    _AtMost(BreakerSettings, "break_duration", "max_break_duration", "the first would pass the longest"),
+    _AtMost(BreakerSettings, "minimum_calls", "window_calls", "the window never holds enough for a rate"),
+    _AtMost(RetrySettings, "base", "cap", "the first backoff would pass the longest"),
+    _AtMost(RetryBudgetSettings, "initial", "maximum", "more would be in hand than can be saved up"),
+    _AtMost(ModelSettings, "max_output_tokens", "context_window", "input and output share the window"),
+    _AtMost(Clocks, "connect", "total", "this clock could never fire", explicit=True),
+    _AtMost(Clocks, "first_token", "total", "this clock could never fire", explicit=True),
+    _AtMost(Clocks, "idle", "total", "this clock could never fire", explicit=True),
+)
+_RATES: Final = ("failure_rate", "slow_rate")
+
+
+def check_table(reader: Reader, made: object, path: Path) -> None:
+    """Check one table just read against the rows of `AT_MOST`."""
+    for rule in AT_MOST:
+        if type(made) is rule.table:
+            _check_order(reader, rule, made, path)
+    if isinstance(made, BreakerSettings):
+        for name in _RATES:
+            where = (*path, name)
+            if where in reader.written and getattr(made, name) == 0 and not reader.problems.touch(where):
+                text = "is 0, which every window reaches: the circuit would open without a failure"
+                reader.problems.add(where, f"{text}; expected more than 0")
+
+
+def _check_order(reader: Reader, rule: _AtMost, made: object, path: Path) -> None:
+    small, large = getattr(made, rule.small), getattr(made, rule.large)
+    at_small, at_large = (*path, rule.small), (*path, rule.large)
+    if small is None or large is None or small <= large:
+        return
+    if reader.problems.touch(at_small) or reader.problems.touch(at_large):
+        return
+    if rule.explicit and not _written(reader, at_small):
+        return
+    origin = "" if at_large in reader.written else " here, though not written"
+    if at_small in reader.written or at_large not in reader.written:
+        text = f"is {number(small)}, but {rule.large} is {number(large)}{origin}: {rule.consequence}"
+        reader.problems.add(at_small, f"{text}; expected at most {number(large)}")
+    else:
+        unwritten = f"but {rule.small} is {number(small)} here, though not written"
+        text = f"is {number(large)}, {unwritten}: {rule.consequence}"
+        reader.problems.add(at_large, f"{text}; set {rule.small} too, to at most {number(large)}")
+
+
+def _written(reader: Reader, path: Path) -> bool:
+    """Whether a setting stands in the document: in its own table or in the `[defaults]` it comes from."""
+    return path in reader.written or ("defaults", *path[-2:]) in reader.written
+
+
+def check_routes(
+    problems: Problems,
+    routes: Mapping[str, RouteSettings],
+    route_names: Mapping[str, Any],
+    providers: Mapping[str, ProviderSettings | None],
+) -> None:
+    """Check that every name in every route resolves and that every rung can be reached.
+
+    Args:
+        problems: Where to note what is wrong.
+        routes: The routes that could be read.
+        route_names: All routes of the document, readable or not: those that could not are not unknown.
+        providers: All providers of the document by name; None for one that could not be read.
+    """
+    for route in routes.values():
+        path: Path = ("route", route.name)
+        _check_targets(problems, route, providers, path)
+        _check_ladder(problems, route, routes, route_names, path)
+    _check_cycles(problems, routes)
+
+
+def _check_targets(
+    problems: Problems, route: RouteSettings, providers: Mapping[str, ProviderSettings | None], path: Path
+) -> None:
+    seen: dict[str, int] = {}
+    for index, target in enumerate(route.targets):
+        where = (*path, "targets", index)
+        if not (target.provider and target.model):
+            continue  # could not be read, which has been noted
+        if target.name in seen:
+            problems.add(where, f"{shown(target.name)} is already targets[{seen[target.name]}]")
+            continue
+        seen[target.name] = index
+        if target.provider not in providers:
+            text = f"no provider is called {shown(target.provider)}{listed(target.provider, providers)}"
+            problems.add(where, text)
+            continue
+        provider = providers[target.provider]
+        if provider is not None:
+            _check_model(problems, route, target, provider, where)
+        total = route.clocks.total
+        if target.first_token is not None and target.first_token > total:
+            text = f"is {number(target.first_token)}, but clocks.total of the route is {number(total)}"
+            problems.add((*where, "first_token"), f"{text}: this clock could never fire")
+
+
+def _check_model(
+    problems: Problems, route: RouteSettings, target: TargetSettings, provider: ProviderSettings, where: Path
+) -> None:
+    model = provider.models.get(target.model)
+    if model is None:
+        named = f"provider {shown(provider.name)} lists no model {shown(target.model)}"
+        add = f"; add models.{shown(target.model)} = {{}} to it" if not provider.models else ""
+        problems.add(where, named + (add or listed(target.model, provider.models)))
+        return
+    most, wanted = model.max_output_tokens, route.max_output_tokens
+    if most is not None and wanted is not None and wanted > most:
+        text = f"is {wanted}, but {target.name} writes at most {most}; expected at most {most}"
+        problems.add((*where[:2], "max_output_tokens"), text)
+
+
+def _check_ladder(
+    problems: Problems,
+    route: RouteSettings,
+    routes: Mapping[str, RouteSettings],
+    route_names: Mapping[str, Any],
+    path: Path,
+) -> None:
+    asked = {target.name for target in route.targets}
+    seen: set[tuple[str, str | None]] = set()
+    for index, rung in enumerate(route.ladder):
+        where = (*path, "ladder", index)
+        step = (rung.kind, rung.argument)
+        if not rung.kind:
+            continue  # could not be read, which has been noted
+        if index == 0 and rung.kind != "full":
+            problems.add(where, 'the first rung must be "full": the route\'s own targets')
+        if step in seen:
+            problems.add(where, "stands in this ladder already: the second time it could only fail again")
+        elif rung.argument is not None and rung.argument not in route_names:
+            problems.add(where, f"no route is called {shown(rung.argument)}{listed(rung.argument, route_names)}")
+        elif rung.argument == route.name:
+            problems.add(where, "a route cannot be its own simpler route: its targets have just been tried")
+        elif rung.argument is not None and rung.argument in routes:
+            further = {target.name for target in routes[rung.argument].targets}
+            unread = problems.touch(("route", rung.argument, "targets"))
+            if further <= asked and not unread:
+                text = f"every target of route {shown(rung.argument)} has already been tried on the rungs above"
+                problems.add(where, f"{text}, so this rung could only repeat them; leave it out or give it another")
+            asked |= further
+        seen.add(step)
+
+
+def _check_cycles(problems: Problems, routes: Mapping[str, RouteSettings]) -> None:
+    """Refuse simpler routes that lead back to where they came from; each cycle is told once."""
+    edges = {
+        name: [
+            (index, rung.argument)
+            for index, rung in enumerate(route.ladder)
+            if rung.argument is not None and rung.argument in routes
+        ]
+        for name, route in routes.items()
+    }
+    done: set[str] = set()
+    for start in edges:
+        trail = [] if start in done else [start]
+        pending = [iter(edges[name]) for name in trail]
+        while trail:
+            for index, onward in pending[-1]:
+                if onward in trail and onward != trail[-1]:
+                    loop = " -> ".join([*trail[trail.index(onward) :], onward])
+                    text = f"simpler routes go round in a circle: {loop}"
+                    problems.add(("route", trail[-1], "ladder", index), text)
+                elif onward not in trail and onward not in done:
+                    trail.append(onward)
+                    pending.append(iter(edges[onward]))
+                    break
+            else:
+                done.add(trail.pop())
+                pending.pop()

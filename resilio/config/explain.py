@@ -1,0 +1,307 @@
+"""Says in plain words, with the numbers, what a configuration will do: for `resilio check`.
+
+Works on a checked `Config`, so nothing here refuses. What is allowed but surprising (a clock that
+the deadline cuts short, a target no call gets to) becomes a note. The words are made from the same
+settings the engine runs on; secrets are counted, never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from resilio.config.problems import number
+from resilio.config.settings import (
+    REASONING_FIRST_TOKEN,
+    Config,
+    ModelSettings,
+    ProviderSettings,
+    RetrySettings,
+    RouteSettings,
+    TargetSettings,
+)
+from resilio.config.wording import breaker_lines, provider_lines, route_lines, seconds
+from resilio.models import Capability
+
+__all__ = ["Explanation", "ProviderExplanation", "RouteExplanation", "TargetExplanation", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetExplanation:
+    """One target of a route. Durations in seconds.
+
+    Attributes:
+        first_token: Its first-token clock as set.
+        first_token_at_worst: What of it is left when every target before it ran into its own; None
+            for a target that no call gets to.
+        share_of_deadline: `first_token_at_worst` as a share of the deadline, 0 to 1.
+        lacks: Capabilities it does not have.
+    """
+
+    name: str
+    first_token: float
+    first_token_from: str
+    first_token_at_worst: float | None
+    share_of_deadline: float | None
+    context_window: int | None
+    lacks: tuple[str, ...]
+    price_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RouteExplanation:
+    """What a call of one route meets. Durations in seconds.
+
+    Attributes:
+        max_attempts: On its own targets; `attempts_below` are those of the rungs further down.
+        longest_waits: Upper bound of all backoff and hinted waits together, the deadline aside.
+        longest_unbounded: Longest a call could take were there no deadline: why the deadline matters.
+        nobody_can: Capabilities that no target has; a call that needs one is refused unsent.
+    """
+
+    name: str
+    strategy: str
+    deadline: float
+    targets: tuple[TargetExplanation, ...]
+    max_attempts: int
+    attempts_below: int
+    targets_tried: int
+    longest_waits: float
+    longest_unbounded: float
+    clocks: Mapping[str, float]
+    max_output_tokens: int | None
+    ladder: tuple[str, ...]
+    nobody_can: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderExplanation:
+    """One provider: `breaker` in words, `used_by` the routes that name it."""
+
+    name: str
+    kind: str
+    base_url: str
+    keys: int
+    models: Mapping[str, tuple[str, ...]]
+    max_concurrency: int
+    max_waiting: int
+    max_wait: float
+    breaker: tuple[str, ...]
+    used_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A whole configuration, explained; print it, or hand `as_dict()` to a JSON writer."""
+
+    providers: tuple[ProviderExplanation, ...]
+    routes: tuple[RouteExplanation, ...]
+    notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        found = [line for route in self.routes for line in (*route_lines(route), "")]
+        found += [line for provider in self.providers for line in (*provider_lines(provider), "")]
+        return [*found, *(f"note: {note}" for note in self.notes)] if self.notes else found[:-1]
+
+    def as_text(self) -> str:
+        return "\n".join(self.lines())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def explain(config: Config) -> Explanation:
+    """Explain a configuration that `load_config` has checked."""
+    providers = {provider.name: provider for provider in config.providers}
+    used: dict[str, list[str]] = {name: [] for name in providers}
+    for route in config.routes.values():
+        for name in dict.fromkeys(target.provider for target in route.targets):
+            used[name].append(route.name)
+    return Explanation(
+        providers=tuple(_provider(provider, tuple(used[provider.name])) for provider in config.providers),
+        routes=tuple(_route(route, config, providers) for route in config.routes.values()),
+        notes=tuple(_notes(config, used)),
+    )
+
+
+def _notes(config: Config, used: Mapping[str, list[str]]) -> Iterator[str]:
+    if not config.routes:
+        yield "there is no route, so nothing can be asked; add [route.NAME]"
+    for name, routes in used.items():
+        if not routes:
+            yield f"provider {name} is used by no route"
+
+
+# --- one route -------------------------------------------------------------------------------
+
+
+def _route(route: RouteSettings, config: Config, providers: Mapping[str, ProviderSettings]) -> RouteExplanation:
+    deadline = config.defaults.deadline if route.deadline is None else route.deadline
+    models = {target.name: providers[target.provider].models[target.model] for target in route.targets}
+    targets = _targets(route, models, deadline)
+    nobody = [cap.value for cap in Capability if all(cap.value in target.lacks for target in targets)]
+    below = [config.routes[rung.argument] for rung in route.ladder if rung.argument is not None]
+    waits = sum(_longest_waits(each.retry) for each in (route, *below))
+    explained = RouteExplanation(
+        name=route.name,
+        strategy=route.strategy,
+        deadline=deadline,
+        targets=targets,
+        max_attempts=route.retry.max_attempts,
+        attempts_below=sum(each.retry.max_attempts for each in below),
+        targets_tried=_tried(route),
+        longest_waits=waits,
+        longest_unbounded=waits + sum(each.retry.max_attempts * each.clocks.total for each in (route, *below)),
+        clocks=asdict(route.clocks),
+        max_output_tokens=route.max_output_tokens,
+        ladder=tuple(_ladder(route, config)),
+        nobody_can=tuple(nobody),
+        notes=(),
+    )
+    notes = (*_clock_notes(explained), *_target_notes(route, models, providers))
+    return RouteExplanation(**{name: getattr(explained, name) for name in explained.__slots__[:-1]}, notes=notes)
+
+
+def _tried(route: RouteSettings) -> int:
+    return min(len(route.targets), route.retry.max_targets, route.retry.max_attempts)
+
+
+def _targets(
+    route: RouteSettings, models: Mapping[str, ModelSettings], deadline: float
+) -> tuple[TargetExplanation, ...]:
+    """Each target with the first-token clock it gets when all before it stayed silent to the end of theirs.
+
+    A clock is the lesser of what is set and an equal share of the time left: one share for each target
+    still to try, and one for each rung below.
+    """
+    found, left, tried = [], deadline, _tried(route)
+    for index, target in enumerate(route.targets):
+        model = models[target.name]
+        clock, origin = _first_token(route, target, model)
+        worst = (
+            min(clock, route.clocks.total, left / (tried - index + len(route.ladder) - 1)) if index < tried else None
+        )
+        left -= worst or 0.0
+        found.append(
+            TargetExplanation(
+                name=target.name,
+                first_token=clock,
+                first_token_from=origin,
+                first_token_at_worst=worst,
+                share_of_deadline=None if worst is None else worst / deadline,
+                context_window=model.context_window,
+                lacks=tuple(cap.value for cap in Capability if cap not in model.capabilities),
+                price_known=model.price is not None,
+            )
+        )
+    return tuple(found)
+
+
+def _first_token(route: RouteSettings, target: TargetSettings, model: ModelSettings) -> tuple[float, str]:
+    if target.first_token is not None:
+        return target.first_token, "target"
+    if model.first_token is not None:
+        return model.first_token, "model"
+    if model.reasoning:
+        return REASONING_FIRST_TOKEN, "reasoning model"
+    return route.clocks.first_token, "route"
+
+
+def _longest_waits(retry: RetrySettings) -> float:
+    """Between attempts lies a backoff, below min(cap, base * 2^n), or a hinted wait that is short enough."""
+    waits = (min(retry.cap, retry.base * 2.0 ** min(n, 60)) for n in range(min(retry.max_attempts - 1, 64)))
+    further = max(retry.max_attempts - 65, 0) * max(retry.cap, retry.same_target_wait)
+    return sum(max(wait, retry.same_target_wait) for wait in waits) + further
+
+
+def _ladder(route: RouteSettings, config: Config) -> Iterator[str]:
+    for rung in route.ladder:
+        if rung.kind == "simpler" and rung.argument is not None:
+            names = ", ".join(target.name for target in config.routes[rung.argument].targets)
+            yield f"simpler: the targets of route {rung.argument} ({names})"
+        else:
+            yield "full: the targets of this route"
+    yield "error: a precise error that lists every attempt"
+
+
+def _clock_notes(route: RouteExplanation) -> Iterator[str]:
+    total = route.clocks["total"]
+    for target in route.targets:
+        said = f"the first-token clock of {target.name}, {seconds(target.first_token)},"
+        if target.first_token > route.deadline:
+            yield f"{said} is longer than the deadline of {seconds(route.deadline)} and never fires"
+        elif target.first_token > total:
+            yield f"{said} is longer than clocks.total, {seconds(total)}, and never fires"
+        elif target.first_token_at_worst is not None and target.first_token_at_worst < target.first_token:
+            cut = seconds(target.first_token_at_worst)
+            yield f"{said} may be cut to {cut}: the targets after it get their share of the deadline"
+    if total > route.deadline:
+        deadline = seconds(route.deadline)
+        yield f"clocks.total, {seconds(total)}, is longer than the deadline, {deadline}, and never fires"
+    for name in ("connect", "idle"):
+        clock = route.clocks[name]
+        if clock > min(total, route.deadline):
+            yield f"clocks.{name}, {seconds(clock)}, is longer than an attempt may take and never fires"
+
+
+def _target_notes(
+    route: RouteSettings, models: Mapping[str, ModelSettings], providers: Mapping[str, ProviderSettings]
+) -> Iterator[str]:
+    tried = _tried(route)
+    if tried < len(route.targets):
+        others = "the others serve when earlier ones are skipped"
+        yield f"a call tries {tried} of {len(route.targets)} targets; {others}"
+    if len({target.provider for target in route.targets}) == 1 and len(route.ladder) == 1:
+        yield f"everything depends on provider {route.targets[0].provider}: when it is down, calls fail"
+    for target in route.targets:
+        model, wanted = models[target.name], route.max_output_tokens
+        if wanted is not None and model.context_window is not None and wanted >= model.context_window:
+            window = f"its window holds {model.context_window} tokens, and max_output_tokens asks for {wanted}"
+            yield f"{target.name} serves only callers who set a lower max_tokens: {window}"
+        slow, (clock, _) = (
+            providers[target.provider].breaker.slow_first_token,
+            _first_token(route, target, model),
+        )
+        if slow >= clock:
+            later = f"slow_first_token, {seconds(slow)}, is not below its first-token clock, {seconds(clock)}"
+            yield f"{target.name} is never counted as slow: {later}"
+    unknown = [name for name, model in models.items() if model.price is None]
+    if unknown:
+        yield f"no price is given for {', '.join(unknown)}"
+
+
+# --- one provider ----------------------------------------------------------------------------
+
+
+def _provider(provider: ProviderSettings, used_by: tuple[str, ...]) -> ProviderExplanation:
+    return ProviderExplanation(
+        name=provider.name,
+        kind=provider.kind,
+        base_url=provider.base_url,
+        keys=len(provider.keys),
+        models={name: tuple(_limits(model)) for name, model in provider.models.items()},
+        max_concurrency=provider.max_concurrency,
+        max_waiting=provider.queue.max_waiting,
+        max_wait=provider.queue.max_wait,
+        breaker=tuple(breaker_lines(provider.breaker)),
+        used_by=used_by,
+    )
+
+
+def _limits(model: ModelSettings) -> Iterator[str]:
+    for name in ("requests", "tokens", "input_tokens", "output_tokens"):
+        rate = getattr(model, f"{name}_per_minute")
+        if rate is not None:
+            yield f"{number(rate)} {name.replace('_', ' ')} a minute"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,286 @@
+"""Reads a configuration, from TOML or a mapping of the same shape, and refuses it whole or not at all.
+
+What stands here is what the tables mean beyond their fields: sections, inheritance from
+`[defaults]`, targets and rungs in their short forms, keys from the environment. Fields, types and
+bounds come from the annotations in `settings`, relations between them from `checks`. Every problem
+is found in one run. A secret is read from the environment and appears nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+from resilio.config.checks import check_routes, check_table
+from resilio.config.credentials import Credentials, check_url
+from resilio.config.problems import Path, Problems, listed, shown
+from resilio.config.reader import Reader, fields_of
+from resilio.config.settings import (
+    LOCAL_CONCURRENCY,
+    LOCAL_MODELS,
+    RUNG_KINDS,
+    STRATEGY_NAMES,
+    Config,
+    Defaults,
+    ModelSettings,
+    ProviderSettings,
+    RouteSettings,
+    RungSettings,
+    TargetSettings,
+)
+from resilio.errors import ConfigError
+
+__all__ = ["load_config"]
+
+_SECTIONS: Final = {"provider": "providers", "route": "routes"}
+"""Sections whose TOML name is not the field's: ``[[provider]]`` reads better than ``[[providers]]``."""
+
+# Keep the places of the others where a target or rung could not be read; the checks pass them over.
+_NO_TARGET: Final = TargetSettings(provider="", model="")
+_NO_RUNG: Final = RungSettings(kind="")
+
+
+def load_config(
+    source: Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    strategies: Collection[str] = STRATEGY_NAMES,
+) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        source: A path of a TOML file, or a mapping of the shape such a file has.
+        environ: Where ``env:NAME`` is looked up.
+        strategies: Names a route's `strategy` may have.
+
+    Returns:
+        The configuration: every name in it resolves, every number is within its bounds.
+
+    Raises:
+        ConfigError: The file cannot be read, or something in it is wrong. All problems are listed,
+            each with its path and, for a file, its line.
+    """
+    if isinstance(source, Mapping):
+        name, text, document = "configuration", None, source
+    else:
+        name = _named(source)
+        text, document = _from_file(source, name)
+    problems = Problems()
+    config = _Document(problems, environ, strategies).read(document)
+    problems.raise_if_any(name, text)
+    return config
+
+
+def _named(source: Any) -> str:
+    try:
+        return os.fsdecode(os.fspath(source))
+    except TypeError:
+        kind = type(source).__name__
+        raise ConfigError([f"expected a path or a mapping, not a value of type {kind}"]) from None
+
+
+def _from_file(source: str | os.PathLike[str], name: str) -> tuple[str, dict[str, Any]]:
+    try:
+        # utf-8-sig: some editors put a byte order mark in front, which TOML does not know.
+        text = FilePath(source).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as exc:
+        raise ConfigError(["there is no such file"], name) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError([f"is not UTF-8 text (byte {exc.start})"], name) from exc
+    except (OSError, ValueError) as exc:
+        raise ConfigError([f"cannot be read: {getattr(exc, 'strerror', None) or exc}"], name) from exc
+    try:
+        return text, tomllib.loads(text)
+    except (ValueError, RecursionError) as exc:  # ValueError also for integers of thousands of digits
+        raise ConfigError([f"is not TOML: {exc}"], name) from exc
+
+
+class _Document:
+    """One run over one document; what is wrong goes to `problems`."""
+
+    def __init__(self, problems: Problems, environ: Mapping[str, str], strategies: Collection[str]) -> None:
+        self.problems = problems
+        self.credentials = Credentials(problems, environ)
+        self.strategies = strategies
+        special = {TargetSettings: self._target, RungSettings: self._rung}
+        self.reader = Reader(problems, special, check_table)
+
+    def read(self, document: Mapping[Any, Any]) -> Config:
+        sections = {field: name for name, field in _SECTIONS.items()}
+        specs = {sections.get(name, name): spec for name, spec in fields_of(Config).items()}
+        for key in document:
+            if key not in specs:
+                path = (key,) if isinstance(key, str) else ()
+                self.problems.add(path, f"unknown section{listed(''.join(path), specs)}")
+        defaults = self._defaults(document)
+        named = self._providers(document.get("provider", ()), defaults)
+        raw_routes = document.get("route", {})
+        routes = self._routes(raw_routes, defaults)
+        check_routes(self.problems, routes, raw_routes if isinstance(raw_routes, Mapping) else {}, named)
+        others = {
+            spec.name: self.reader.value(spec.type, document[key], (key,), spec)
+            for key, spec in specs.items()
+            if key in document and key not in ("defaults", *_SECTIONS)
+        }
+        providers = tuple(provider for provider in named.values() if provider is not None)
+        return Config(defaults=defaults, providers=providers, routes=routes, **others)
+
+    def _defaults(self, document: Mapping[str, Any]) -> Defaults:
+        read = self.reader.table(Defaults, document.get("defaults", {}), ("defaults",))
+        return Defaults() if read is None else read
+
+    def _inherited(self, cls: type[Any], defaults: Defaults) -> dict[str, Any]:
+        """Whole tables a provider or route shares with `[defaults]`: same name, same type."""
+        shared = fields_of(Defaults)
+        return {
+            name: getattr(defaults, name)
+            for name, spec in fields_of(cls).items()
+            if name in shared and shared[name].type == spec.type
+        }
+
+    # --- providers ---------------------------------------------------------------------------
+
+    def _providers(self, raw: Any, defaults: Defaults) -> dict[str, ProviderSettings | None]:
+        """All providers by name; None for those that have a name but could not be read."""
+        if isinstance(raw, str | Mapping) or not isinstance(raw, Sequence):
+            hint = 'expected an array of tables: write [[provider]] with name = "..." in it'
+            self.problems.add(("provider",), f"is {shown(raw)}; {hint}")
+            # Its names are still known, so that routes do not complain about each of them.
+            return dict.fromkeys(filter(_is_text, raw)) if isinstance(raw, Mapping) else {}
+        found: dict[str, ProviderSettings | None] = {}
+        for index, table in enumerate(raw):
+            path: Path = ("provider", index)
+            name = table.get("name") if isinstance(table, Mapping) else None
+            if not isinstance(name, str) or not name:
+                self._provider(table, path, defaults)
+            elif name in found:
+                self.problems.add((*path, "name"), f"{shown(name)} is the name of an earlier provider too")
+                self._provider(table, path, defaults)
+            else:
+                self.problems.labels[path] = self.problems.render(("provider", name))
+                found[name] = self._provider(table, path, defaults)
+        return found
+
+    def _provider(self, table: Any, path: Path, defaults: Defaults) -> ProviderSettings | None:
+        fallbacks = self._inherited(ProviderSettings, defaults)
+        models = table.get("models", {}) if isinstance(table, Mapping) else {}
+        local = isinstance(table, Mapping) and table.get("kind") == "local"
+        if local:
+            fallbacks["models"] = _local_models(models)
+            fallbacks["max_concurrency"] = LOCAL_CONCURRENCY
+            if models == {}:
+                table = {key: value for key, value in table.items() if key != "models"}
+        stand_ins = {"name": "", "kind": "local" if local else "openai"}
+        provider = self.reader.table(ProviderSettings, table, path, fallbacks, stand_ins=stand_ins)
+        if provider is None:
+            return None
+        if "/" in provider.name:
+            text = f'{shown(provider.name)} has a "/" in it, which parts provider and model in a target'
+            self.problems.add((*path, "name"), text)
+        if local:
+            self._check_local(provider, path)
+        elif provider.base_url or not self.problems.touch((*path, "kind")):
+            check_url(self.problems, provider.base_url, (*path, "base_url"))
+        checked = replace(
+            provider,
+            keys=self.credentials.keys(provider.keys, (*path, "keys")),
+            headers=self.credentials.headers(provider.headers, (*path, "headers")),
+        )
+        # Where a model could not be read at all, routes should not be told that it is not there.
+        readable = isinstance(models, Mapping) and all(isinstance(one, Mapping) for one in models.values())
+        return checked if readable else None
+
+    def _check_local(self, provider: ProviderSettings, path: Path) -> None:
+        for name in ("base_url", "keys", "headers"):
+            if getattr(provider, name):
+                text = "must be absent for kind local: the model runs on this machine"
+                self.problems.add((*path, name), text)
+
+    # --- routes ------------------------------------------------------------------------------
+
+    def _routes(self, raw: Any, defaults: Defaults) -> dict[str, RouteSettings]:
+        if not isinstance(raw, Mapping):
+            self.problems.add(("route",), f"is {shown(raw)}; expected tables: write [route.NAME]")
+            return {}
+        found = {}
+        inherited = self._inherited(RouteSettings, defaults)
+        for name, table in raw.items():
+            path: Path = ("route", name)
+            if not _is_text(name) or not name.strip() or name != name.strip():
+                self.problems.add(("route",), f"{shown(name)} is not a name for a route")
+                continue
+            if name in fields_of(RouteSettings) and not isinstance(table, Mapping):
+                self.problems.add(path, "belongs in a route: write [route.NAME] above it")
+                continue
+            route = self.reader.table(RouteSettings, table, path, inherited, {"name": name}, {"targets": ()})
+            if route is not None:
+                found[name] = route
+                self._check_route(route, path)
+        return found
+
+    def _check_route(self, route: RouteSettings, path: Path) -> None:
+        if not route.targets and not self.problems.touch((*path, "targets")):
+            self.problems.add((*path, "targets"), 'is empty; expected at least one "provider/model"')
+        if route.strategy not in self.strategies:
+            text = f"is {shown(route.strategy)}{listed(route.strategy, self.strategies)}"
+            self.problems.add((*path, "strategy"), text)
+        if not route.ladder and not self.problems.touch((*path, "ladder")):
+            self.problems.add((*path, "ladder"), 'is empty; expected at least "full"')
+
+    def _target(self, raw: Any, path: Path) -> TargetSettings:
+        """``"provider/model"``, or a table with `target`, or with `provider` and `model`.
+
+        The first "/" parts the two: names of models may contain more of them.
+        """
+        if isinstance(raw, str):
+            raw, where = {"target": raw}, path
+        else:
+            where = (*path, "target")
+        if isinstance(raw, Mapping) and "target" in raw:
+            named = raw["target"]
+            provider, slash, model = named.partition("/") if _is_text(named) else ("", "", "")
+            if not (provider.strip() and slash and model.strip()):
+                self.problems.add(where, f'is {shown(named)}; expected "provider/model"')
+                return _NO_TARGET
+            double = [key for key in ("provider", "model") if key in raw]
+            if double:
+                self.problems.add((*path, double[0]), "is said by target already; leave it out")
+            rest = {key: value for key, value in raw.items() if key != "target"}
+            raw = {**rest, "provider": provider, "model": model}
+        made = self.reader.table(TargetSettings, raw, path, stand_ins={"provider": "", "model": ""})
+        return _NO_TARGET if made is None else made
+
+    def _rung(self, raw: Any, path: Path) -> RungSettings:
+        """``"full"``, or ``{ simpler = "route" }``."""
+        if isinstance(raw, str):
+            kind, argument = raw, None
+        elif isinstance(raw, Mapping) and len(raw) == 1:
+            kind, argument = next(iter(raw.items()))
+        else:
+            self.problems.add(path, f'is {shown(raw)}; expected "full" or {{ simpler = "route" }}')
+            return _NO_RUNG
+        if kind not in RUNG_KINDS:
+            word = kind if _is_text(kind) else ""
+            self.problems.add(path, f"no rung is called {shown(kind)}{listed(word, RUNG_KINDS)}")
+        elif kind == "full" and argument is not None:
+            self.problems.add(path, 'full takes nothing; write "full"')
+        elif kind == "simpler" and not (_is_text(argument) and argument):
+            self.problems.add(path, 'simpler needs the name of a route: write { simpler = "route" }')
+        else:
+            return RungSettings(kind=kind, argument=argument)
+        return _NO_RUNG
+
+
+def _local_models(written: Any) -> Mapping[str, ModelSettings]:
+    """What local models fall back to: each runs in the one engine and can do what that can."""
+    if not isinstance(written, Mapping) or not written:
+        return LOCAL_MODELS
+    return dict.fromkeys(filter(_is_text, written), next(iter(LOCAL_MODELS.values())))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)

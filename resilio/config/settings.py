@@ -1,0 +1,284 @@
+"""Every setting, with its default, its unit and its bounds: the one place they are written down.
+
+Frozen dataclasses; the `Setting` in each annotation is read by the loader (bounds, spelling) and by
+the documentation (tables of defaults). Durations are float seconds, rates are per minute as the
+providers print them. No setting is mandatory unless it has no default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
+
+from resilio.models import Capability
+
+__all__ = [
+    "LOCAL_MODELS",
+    "REASONING_FIRST_TOKEN",
+    "RUNG_KINDS",
+    "STRATEGY_NAMES",
+    "BreakerSettings",
+    "Clocks",
+    "Config",
+    "Defaults",
+    "ModelSettings",
+    "Price",
+    "ProviderSettings",
+    "QueueSettings",
+    "RetryBudgetSettings",
+    "RetrySettings",
+    "RouteSettings",
+    "RungSettings",
+    "Setting",
+    "TargetSettings",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a number or string means: one line for the docs, a unit, and the bounds the loader enforces."""
+
+    doc: str
+    unit: str = ""
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+
+
+def _seconds(doc: str, *, minimum: float | None = None) -> Setting:
+    return Setting(doc, "s", minimum=minimum, above=None if minimum is not None else 0)
+
+
+def _count(doc: str, minimum: int = 1) -> Setting:
+    return Setting(doc, "count", minimum=minimum)
+
+
+def _share(doc: str) -> Setting:
+    return Setting(doc, "share", minimum=0, maximum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """How long each phase of an attempt may take; all of them lie inside the call's deadline."""
+
+    connect: Annotated[float, _seconds("DNS, TCP and TLS of a new connection")] = 5.0
+    first_token: Annotated[float, _seconds("from sending to the first content; reasoning models get 120 s")] = 10.0
+    idle: Annotated[float, _seconds("silence between two chunks, counted only while we wait for the provider")] = 20.0
+    total: Annotated[float, _seconds("from sending to the last byte")] = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """How often and how fast one call may try again."""
+
+    max_attempts: Annotated[int, _count("HTTP requests one call may cause, an immediate replay not counted")] = 3
+    max_targets: Annotated[int, _count("different targets one call may try")] = 3
+    base: Annotated[float, _seconds("first backoff is drawn from 0 to this; it doubles each time")] = 0.5
+    cap: Annotated[float, _seconds("no backoff is drawn from above this")] = 8.0
+    same_target_wait: Annotated[
+        float, _seconds("a throttled target is asked again only if its hint is shorter than this", minimum=0)
+    ] = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudgetSettings:
+    """How many repeats (same-provider retries, hedges) a provider may see, over all calls together."""
+
+    ratio: Annotated[float, _share("repeats earned by each first call")] = 0.2
+    per_second: Annotated[float, Setting("repeats earned by each second", "1/s", minimum=0)] = 1.0
+    initial: Annotated[float, Setting("repeats in hand at start", "count", minimum=0)] = 10.0
+    maximum: Annotated[float, Setting("repeats that can be saved up", "count", minimum=0)] = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When a circuit opens, how long it stays open, and how it comes back."""
+
+    consecutive_failures: Annotated[int, _count("failures in a row that open the circuit")] = 5
+    failure_rate: Annotated[float, _share("share of failures in the window that opens the circuit")] = 0.5
+    slow_rate: Annotated[float, _share("share of slow answers in the window that opens the circuit")] = 0.5
+    slow_first_token: Annotated[float, _seconds("a first token later than this is slow")] = 8.0
+    window_calls: Annotated[int, _count("the window holds at most this many outcomes")] = 50
+    window_duration: Annotated[float, _seconds("and none older than this")] = 60.0
+    minimum_calls: Annotated[int, _count("rates say nothing below this many outcomes")] = 10
+    break_duration: Annotated[float, _seconds("length of the first break")] = 30.0
+    max_break_duration: Annotated[float, _seconds("no break is longer, unless the provider's own hint is")] = 300.0
+    clean_duration: Annotated[
+        float, _seconds("closed this long without a trip: the next break is one step shorter")
+    ] = 60.0
+    probes_at_once: Annotated[int, _count("probes out at one time while half open")] = 1
+    probe_successes: Annotated[int, _count("successful probes that close the circuit")] = 3
+    max_probes: Annotated[int, _count("probes in which they must be reached; else it opens again")] = 5
+    probe_timeout: Annotated[float, _seconds("an undecided probe's place is freed after this")] = 30.0
+    ramp_duration: Annotated[
+        float, _seconds("time in which the preferred share rises to 100 %; 0 = at once", minimum=0)
+    ] = 30.0
+    ramp_start: Annotated[float, _share("preferred share when the ramp begins")] = 0.1
+    early_probes: Annotated[
+        bool, Setting("may be asked for a probe before its break is over when nothing else is left")
+    ] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """Callers who wait for capacity of one provider."""
+
+    max_waiting: Annotated[int, _count("more callers than this are refused at once", minimum=0)] = 1000
+    max_wait: Annotated[float, _seconds("nobody waits longer, whatever the deadline allows", minimum=0)] = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """US dollars for a million tokens. What is not given apart costs as the plain direction does."""
+
+    input: Annotated[float, Setting("uncached input", "USD/1M tokens", minimum=0)]
+    output: Annotated[float, Setting("output, reasoning included", "USD/1M tokens", minimum=0)]
+    cache_read: Annotated[float | None, Setting("input read from the provider's cache", "USD/1M tokens", minimum=0)] = (
+        None
+    )
+    cache_write_5m: Annotated[
+        float | None, Setting("input written to a 5-minute cache", "USD/1M tokens", minimum=0)
+    ] = None
+    cache_write_1h: Annotated[float | None, Setting("input written to a 1-hour cache", "USD/1M tokens", minimum=0)] = (
+        None
+    )
+
+
+ALL_CAPABILITIES: frozenset[Capability] = frozenset(Capability)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """One model of a provider: its limits, what it can do, what it costs."""
+
+    requests_per_minute: Annotated[float | None, Setting("None: learned from response headers", "1/min", above=0)] = (
+        None
+    )
+    tokens_per_minute: Annotated[float | None, Setting("input and output together", "tokens/min", above=0)] = None
+    input_tokens_per_minute: Annotated[float | None, Setting("input alone", "tokens/min", above=0)] = None
+    output_tokens_per_minute: Annotated[float | None, Setting("output alone", "tokens/min", above=0)] = None
+    group: Annotated[str | None, Setting("models with the same group share their limits; None: a group of its own")] = (
+        None
+    )
+    context_window: Annotated[
+        int | None, Setting("input and output together; None: unknown, not checked", "tokens", above=0)
+    ] = None
+    max_output_tokens: Annotated[int | None, Setting("the most it can write; None: unknown", "tokens", above=0)] = None
+    capabilities: Annotated[frozenset[Capability], Setting("what it can do; default everything")] = ALL_CAPABILITIES
+    reasoning: Annotated[bool, Setting("thinks in silence: its first-token clock is 120 s unless set")] = False
+    first_token: Annotated[float | None, _seconds("first-token clock of this model; None: the route's")] = None
+    price: Annotated[Price | None, Setting("None: unknown, cost is reported as unknown")] = None
+
+
+REASONING_FIRST_TOKEN: Final = 120.0
+"""First-token clock, in seconds, of a model with `reasoning = true` where neither it nor its target sets one."""
+
+ProviderKind = Literal["openai", "local"]
+
+LOCAL_CONCURRENCY: Final = 2
+"""`max_concurrency` of a local provider unless set: what its server computes at one time. More would wait inside
+the server, where no deadline and no priority reaches them."""
+
+LOCAL_MODELS: Final[Mapping[str, ModelSettings]] = {
+    "smollm2-135m": ModelSettings(
+        context_window=4096, capabilities=frozenset({Capability.STREAMING, Capability.JSON_SCHEMA})
+    ),
+}
+"""What a provider of kind `local` serves when it lists no models."""
+
+STRATEGY_NAMES: Final = ("priority", "least_loaded")
+"""What a route's `strategy` may be: the keys of `resilio.routing.STRATEGIES`, a layer above this one."""
+
+RUNG_KINDS: Final = ("full", "simpler")
+"""What a step of a ladder may be; `full` is always the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSettings:
+    """One account at one endpoint."""
+
+    name: Annotated[str, Setting("how targets and events call it")]
+    kind: Annotated[
+        ProviderKind, Setting("wire format: openai (any server of that dialect) or local (a model on this machine)")
+    ]
+    base_url: Annotated[str, Setting("where it is, up to and including /v1; empty for kind local")] = ""
+    keys: Annotated[tuple[str, ...], Setting('API keys; "env:NAME" reads a variable')] = field(default=(), repr=False)
+    headers: Annotated[Mapping[str, str], Setting('sent with every request; "env:NAME" reads a variable')] = field(
+        default_factory=dict, repr=False
+    )
+    models: Annotated[Mapping[str, ModelSettings], Setting("by the provider's own model name")] = field(
+        default_factory=dict
+    )
+    max_concurrency: Annotated[int, _count("requests in flight at one time")] = 64
+    max_body_bytes: Annotated[int, Setting("a longer answer is malformed", "bytes", above=0)] = 16 * 1024 * 1024
+    breaker: Annotated[BreakerSettings, Setting("for the provider and each of its models")] = field(
+        default_factory=BreakerSettings
+    )
+    queue: Annotated[QueueSettings, Setting("callers waiting for capacity")] = field(default_factory=QueueSettings)
+    retry_budget: Annotated[RetryBudgetSettings, Setting("repeats it may see")] = field(
+        default_factory=RetryBudgetSettings
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSettings:
+    """A provider and one of its models, as one route uses it."""
+
+    provider: Annotated[str, Setting("name of a provider")]
+    model: Annotated[str, Setting("one of its models")]
+    first_token: Annotated[
+        float | None, _seconds("first-token clock on this target; None: the model's, then the route's")
+    ] = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungSettings:
+    """One step of a ladder: its kind, and what it needs (`argument`: for `simpler` the name of a route)."""
+
+    kind: str
+    argument: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings:
+    """What callers pass as `model`: targets and how to use them."""
+
+    name: Annotated[str, Setting("what callers pass")]
+    targets: Annotated[tuple[TargetSettings, ...], Setting('"provider/model", best first')]
+    strategy: Annotated[str, Setting("a name registered in resilio.routing.STRATEGIES")] = "priority"
+    max_output_tokens: Annotated[
+        int | None, Setting("sent upstream when the caller sets no limit; None: nothing is sent", "tokens", above=0)
+    ] = None
+    deadline: Annotated[float | None, _seconds("for callers who set none; None: the default's")] = None
+    clocks: Annotated[Clocks, Setting("of each attempt")] = field(default_factory=Clocks)
+    retry: Annotated[RetrySettings, Setting("attempts and backoff")] = field(default_factory=RetrySettings)
+    ladder: Annotated[tuple[RungSettings, ...], Setting("rungs, best first; the error is always last")] = (
+        RungSettings(kind="full"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What holds where a route or provider says nothing."""
+
+    deadline: Annotated[float, _seconds("by when a caller has an answer or an error")] = 60.0
+    drain_timeout: Annotated[
+        float, _seconds("on close, requests in flight may take this long to finish", minimum=0)
+    ] = 10.0
+    clocks: Annotated[Clocks, Setting("of each attempt")] = field(default_factory=Clocks)
+    retry: Annotated[RetrySettings, Setting("attempts and backoff")] = field(default_factory=RetrySettings)
+    breaker: Annotated[BreakerSettings, Setting("of every provider and model")] = field(default_factory=BreakerSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole configuration, checked: every name in it resolves."""
+
+    defaults: Defaults = field(default_factory=Defaults)
+    providers: tuple[ProviderSettings, ...] = ()
+    routes: Mapping[str, RouteSettings] = field(default_factory=dict)

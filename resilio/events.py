@@ -1,0 +1,117 @@
+"""Records of what happened, and the protocol of who listens.
+
+Events are plain frozen values, sent synchronously after the fact; a listener must return quickly
+and must not raise (what it raises is logged and swallowed). With no listener none is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from resilio.models import AttemptRecord, Identity, Level, Usage
+
+__all__ = [
+    "ActorChanged",
+    "AttemptEnded",
+    "BreakerChanged",
+    "CallSettled",
+    "Event",
+    "KeySetAside",
+    "LimitLearned",
+    "Listener",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    """A circuit breaker moved. `name` is a provider or a target; `at` is monotonic seconds."""
+
+    name: str
+    source: str
+    dest: str
+    event: str
+    at: float
+    break_duration: float | None = None
+    """Seconds until the next probe, when it opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorChanged:
+    """A provider's actor moved through its life cycle; `generation` counts its restarts."""
+
+    provider: str
+    source: str
+    dest: str
+    generation: int
+    at: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeySetAside:
+    """A key was refused by the provider and is not used any more. `key` is its index."""
+
+    provider: str
+    key: int
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLearned:
+    """A response header lowered what we believe of a rate limit."""
+
+    provider: str
+    key: int
+    group: str
+    dimension: str
+    limit: float | None
+    remaining: float | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """One HTTP request settled."""
+
+    request_id: str
+    route: str
+    attempt: AttemptRecord
+    usage: Usage | None
+    stale: bool
+    """The breaker had moved on since; the outcome was counted and changed nothing."""
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettled:
+    """The decision record of one call: exactly one for each, however it ends."""
+
+    request_id: str
+    route: str
+    identity: Identity
+    final: str
+    """complete, partial, refused, failed or cancelled."""
+    level: Level
+    target: str | None
+    attempts: tuple[AttemptRecord, ...]
+    reasons: tuple[str, ...]
+    usage: Usage
+    cost_usd: float | None
+    latency: float
+    first_token: float | None
+    error: str | None
+    at: float
+    tags: Mapping[str, str]
+
+
+Event = BreakerChanged | ActorChanged | KeySetAside | LimitLearned | AttemptEnded | CallSettled
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Anything callable with an event."""
+
+    def __call__(self, event: Event, /) -> None: ...

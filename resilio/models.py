@@ -1,0 +1,241 @@
+"""Wire-neutral values: what a call asks, what a provider answered, what the caller gets.
+
+Nothing here knows a wire format, a clock or a provider. All values are immutable once built,
+except that `raw` mappings are handed through as they came and must not be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+__all__ = [
+    "Answer",
+    "AttemptRecord",
+    "Capability",
+    "Chunk",
+    "Demand",
+    "HttpRequest",
+    "Identity",
+    "Level",
+    "LimitReading",
+    "Message",
+    "Reply",
+    "Request",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+]
+
+Message = Mapping[str, Any]
+"""One OpenAI-shaped message: ``{"role": ..., "content": ...}``."""
+
+
+class Level(StrEnum):
+    """The rung of the degradation ladder that answered."""
+
+    FULL = "full"
+    CACHED = "cached"
+    SIMPLER = "simpler"
+    STATIC = "static"
+    ERROR = "error"
+
+
+class Capability(StrEnum):
+    """What a request may need of a model beyond plain text."""
+
+    TOOLS = "tools"
+    IMAGES = "images"
+    AUDIO = "audio"
+    FILES = "files"
+    JSON_SCHEMA = "json_schema"
+    STREAMING = "streaming"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call.
+
+    `input_tokens` counts the whole prompt, cached parts included, and `output_tokens` the whole
+    answer, reasoning included, whatever the provider's own convention is.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+    """True when the provider reported nothing and this is our own count."""
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A whole call of a function tool; `arguments` is JSON text as the model wrote it, perhaps invalid."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A fragment of the tool call at `index`: id and name come once, arguments in pieces."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One piece of a streamed answer, in order. Any field may be empty."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    index: int = 0
+    """Which of `n` choices this belongs to."""
+    raw: Mapping[str, Any] | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the caller can see this chunk: the commit point of a stream is the first such chunk."""
+        return bool(self.text or self.tool_calls or self.reasoning or self.refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, decoded from one provider's reply. `text` is that of the first choice."""
+
+    text: str
+    finish_reason: str
+    usage: Usage | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    refusal: str = ""
+    model: str = ""
+    response_id: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks, for budgets, caches and reports. Strings are the caller's own."""
+
+    user: str | None = None
+    organisation: str | None = None
+    feature: str | None = None
+    session: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One normalised call: OpenAI-shaped messages and the caller's other wire fields, untouched."""
+
+    route: str
+    messages: Sequence[Message]
+    wire: Mapping[str, Any] = field(default_factory=dict)
+    identity: Identity = field(default_factory=Identity)
+    id: str = ""
+
+
+class Demand(NamedTuple):  # one is built for each call: a third of the cost of a frozen dataclass
+    """What one request takes from rate limits, estimated before sending. Tokens; one request each."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """Bytes to send: the whole of what a codec decided. `headers` exclude those HTTP itself needs."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)  # they hold the key: never in a log
+    body: bytes = field(repr=False)
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReading:
+    """What a response header said of one rate limit.
+
+    `dimension` is one of ``requests``, ``tokens``, ``input_tokens``, ``output_tokens``; `reset_after`
+    is in seconds until the limit is full again. None: the header was missing or made no sense.
+    """
+
+    dimension: str
+    limit: float | None = None
+    remaining: float | None = None
+    reset_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One HTTP request to one target, as it went. Durations in seconds."""
+
+    target: str
+    key: int
+    """Index of the key used, never the key."""
+    started: float
+    """Seconds after the call began."""
+    waited: float
+    """Seconds spent before sending: queue and backoff."""
+    elapsed: float
+    """Seconds from sending to the outcome."""
+    outcome: str
+    """As the lease settled: success, failure, slow, ignored, cancelled, rejected."""
+    error_class: str | None = None
+    error: str | None = None
+    clock: str | None = None
+    """The clock that ended it (connect, first_token, idle, total), if one did."""
+    clock_seconds: float | None = None
+    """What that clock was set to."""
+    status: int | None = None
+    replay: bool = False
+    """True for the one immediate replay after a reused connection failed before any response byte."""
+    probe: bool = False
+    """True when this request probed a half-open breaker."""
+
+    def __str__(self) -> str:
+        how = self.outcome if self.error is None else self.error
+        return f"{self.target} after {self.elapsed:.2f} s: {how}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What `Client.complete` returns, and `stream.reply` when a stream is over."""
+
+    text: str
+    finish_reason: str
+    target: str
+    level: Level
+    complete: bool
+    usage: Usage
+    request_id: str
+    latency: float
+    """Seconds from the call to the whole answer."""
+    first_token: float | None = None
+    """Seconds from the call to the first content chunk; for a unary upstream, to the answer."""
+    cost_usd: float | None = None
+    """US dollars, failed attempts included where they cost; None when a price is unknown."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    refusal: str = ""
+    attempts: tuple[AttemptRecord, ...] = ()
+    reasons: tuple[str, ...] = ()
+    """Why each higher rung did not answer, in order."""
+    raw: Mapping[str, Any] = field(default_factory=dict)
