@@ -1,0 +1,17 @@
+"""Wire formats as pure codecs: bytes to values and back, no I/O, no clock, no randomness.
+
+`REGISTRY` maps a provider's `kind` to its codec. To add a format: one module, one row here,
+recordings and `resilio.testing.check_codec` to prove it.
+"""
+
+from __future__ import annotations
+
+from resilio.providers.base import Codec, StreamDecoder
+from resilio.providers.openai import OpenAICodec
+
+__all__ = ["REGISTRY", "Codec", "OpenAICodec", "StreamDecoder"]
+
+REGISTRY: dict[str, Codec] = {
+    "openai": OpenAICodec("openai"),
+    "local": OpenAICodec("local"),
+}

@@ -1,0 +1,136 @@
+"""What response headers say of rate limits: every form seen in the OpenAI dialect.
+
+=====================  ======================================================  =======================
+who                    names after ``x-ratelimit-{limit,remaining,reset}``     a reset is
+=====================  ======================================================  =======================
+OpenAI, Groq           ``-requests``, ``-tokens`` (OpenAI: ``-project-...``)   a duration, ``6m0s``
+Azure, GitHub Models   the same, and ``x-ratelimit-renewalperiod-...``         bare milliseconds
+Mistral                ``-req-10-second``, ``-tokens-minute``                  not sent: from the name
+Together, Replicate    none; Replicate drops the ``x-`` as well                bare seconds
+=====================  ======================================================  =======================
+
+Left out: a month's quota (a budget, not a rate) and images. The rule that keeps it simple: a value that
+makes no sense says nothing, and a reading in which nothing made sense is not given.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from resilio.models import LimitReading
+from resilio.retry import parse_duration, parse_instant
+
+__all__ = ["read_limits"]
+
+_COUNT: Final = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]+)?)\s*(?:[,;]|$)")
+"""A number of at least 0; a window or policy may follow it (``60, 60;w=60``)."""
+
+
+class _Form(NamedTuple):
+    """One way to write one limit; header names in lower case."""
+
+    dimension: str
+    remaining: str
+    limit: str
+    reset: str
+    renewal: str
+    period: float | None
+    """Seconds the limit is counted over, where the name says so."""
+
+
+def _form(dimension: str, suffix: str, period: float | None = None, prefix: str = "x-ratelimit") -> _Form:
+    remaining, limit, reset, renewal = (
+        f"{prefix}-{what}{suffix}" for what in ("remaining", "limit", "reset", "renewalperiod")
+    )
+    return _Form(dimension, remaining, limit, reset, renewal, period)
+
+
+_FORMS: Final = (
+    _form("requests", "-requests"),
+    _form("tokens", "-tokens"),
+    _form("requests", "-project-requests"),
+    _form("tokens", "-project-tokens"),
+    _form("requests", "-req-10-second", 10.0),
+    _form("requests", "-req-minute", 60.0),
+    _form("tokens", "-tokens-minute", 60.0),
+    _form("requests", ""),
+    _form("requests", "", prefix="ratelimit"),
+)
+_PROBES: Final = tuple((form.remaining, form) for form in _FORMS)
+
+
+def read_limits(headers: Mapping[str, str], wall_now: float) -> tuple[LimitReading, ...]:
+    """Read what `headers` say, at most one reading a dimension: the one with the least left.
+
+    Args:
+        headers: Case-insensitive, or with lower-case names.
+        wall_now: Unix seconds, for resets given as instants.
+
+    Returns:
+        Readings whose `reset_after` is in seconds until the whole limit is there again. Where a provider
+        states the period instead (Mistral), that is the used share of it: limits refill steadily.
+    """
+    get = headers.get
+    found: dict[str, LimitReading] | None = None
+    for name, form in _PROBES:
+        text = get(name)
+        if text is None:
+            continue
+        reading = _read(form, text, headers, wall_now)
+        if reading is None:
+            continue
+        if found is None:
+            found = {form.dimension: reading}
+        elif form.dimension not in found or _left(reading) < _left(found[form.dimension]):
+            found[form.dimension] = reading
+    return () if found is None else tuple(found.values())
+
+
+def _left(reading: LimitReading) -> float:
+    return math.inf if reading.remaining is None else reading.remaining
+
+
+def _read(form: _Form, text: str, headers: Mapping[str, str], wall_now: float) -> LimitReading | None:
+    remaining = _count(text)
+    stated = headers.get(form.limit)
+    limit = None if stated is None else _count(stated)
+    if stated is not None and not limit:
+        # Azure's Responses surface sends a limit of -1 or 0 beside a remaining of the same kind.
+        return None
+    if remaining is not None and limit is not None and remaining > limit:
+        remaining = None
+    period = form.period
+    renewal = headers.get(form.renewal)
+    if renewal is not None:
+        period = _count(renewal)
+    reset = headers.get(form.reset)
+    if reset is None:
+        reset_after = None
+        if period and limit and remaining is not None:
+            reset_after = (limit - remaining) / limit * period
+    else:
+        reset_after = _reset(reset, wall_now, milliseconds=renewal is not None)
+    if remaining is None and limit is None and reset_after is None:
+        return None
+    return LimitReading(form.dimension, limit, remaining, reset_after)
+
+
+def _count(text: str) -> float | None:
+    found = _COUNT.match(text)
+    return None if found is None else float(found[1])
+
+
+def _reset(text: str, wall_now: float, *, milliseconds: bool) -> float | None:
+    """Seconds from now; None when it makes no sense.
+
+    `milliseconds` tells that a bare number counts those. Azure's do, undocumented: ``500`` beside a limit of
+    120 a minute with one used, and ``7`` beside 120 000 tokens a minute with 14 used, are exact as
+    milliseconds of a steady refill and impossible as seconds. Only Azure sends a renewal period.
+    """
+    if milliseconds and (count := _count(text)) is not None:
+        return count / 1000
+    seconds = parse_duration(text)
+    return parse_instant(text, wall_now) if seconds is None else seconds

@@ -1,0 +1,216 @@
+"""What is read from a whole answer, and the parts of it that streams share.
+
+The rule that keeps it simple: an answer is believed only if it says that it ended. So a choice needs
+a `finish_reason`; where a server leaves it out, reported output tokens stand in, for a server that has
+counted its output has ended it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from resilio.errors import ErrorClass, ProviderError, ProviderRefused
+from resilio.models import Answer, ToolCall, Usage
+from resilio.providers.openai.classify import EXCEPTIONS, error_in_answer, excerpt, malformed
+from resilio.providers.openai.faults import FINISH_SPELLINGS, FINISHES
+
+__all__ = [
+    "decode_answer",
+    "failed_finish",
+    "is_error",
+    "read_arguments",
+    "read_content",
+    "read_usage",
+    "refused_answer",
+]
+
+
+def decode_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Read a unary 2xx response.
+
+    Raises:
+        MalformedResponse: It is no chat completion (HTML, broken JSON, no choices), or one that did not end.
+        ProviderRefused: A content filter took the whole answer.
+        ProviderError: An error object inside the 2xx, classified as if it had come with its own status.
+    """
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        kind_of_body = headers.get("content-type") or "no content type"
+        text = excerpt(body[:2000].decode("utf-8", "replace")) or "nothing"
+        raise malformed(
+            kind, status, f"{status} with a body that is not JSON ({len(body)} bytes, {kind_of_body}): {text}"
+        ) from exc
+    if is_error(parsed):
+        raise error_in_answer(kind, status, parsed)
+    if not isinstance(parsed, dict):
+        raise malformed(kind, status, f"{status} with JSON that is not an object")
+    try:
+        return _answer(kind, status, parsed)
+    except (AttributeError, TypeError) as exc:
+        # A number where an object should be, text where a list should: not worth a check a field.
+        raise malformed(kind, status, f"{status} with JSON of another shape ({exc})") from exc
+
+
+def is_error(parsed: Any) -> bool:
+    """Whether a parsed body or event is an error object of any shape."""
+    if isinstance(parsed, list):  # Google wraps some errors in an array
+        parsed = parsed[0] if parsed else None
+    return isinstance(parsed, dict) and bool(parsed.get("error") or parsed.get("object") == "error")
+
+
+def _answer(kind: str, status: int, body: dict[str, Any]) -> Answer:
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise malformed(kind, status, f"{status} without any choice")
+    choice = next((one for one in choices if isinstance(one, dict) and not one.get("index")), choices[0])
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        raise malformed(kind, status, f"{status} with a choice that holds no message")
+    if choice.get("error"):  # OpenRouter: the model failed half-way
+        raise error_in_answer(kind, status, choice)
+    text, reasoning = read_content(message)
+    calls = _tool_calls(kind, status, message)
+    refusal = str(message.get("refusal") or "")
+    usage = read_usage(body.get("usage"))
+    finish = choice.get("finish_reason") or ""
+    if finish in FINISHES:
+        raise failed_finish(kind, status, finish)
+    if not finish:
+        if usage is None or not usage.output_tokens:
+            raise malformed(kind, status, f"{status} with a choice without a finish_reason: it may be cut")
+        finish = "tool_calls" if calls else "stop"
+    finish = FINISH_SPELLINGS.get(finish, finish)
+    if finish == "content_filter" and not (text or calls or refusal):
+        raise refused_answer(kind, status)
+    return Answer(
+        text,
+        finish,
+        usage,
+        calls,
+        reasoning,
+        refusal,
+        str(body.get("model") or ""),
+        str(body.get("id") or ""),
+        body,
+    )
+
+
+def failed_finish(kind: str, status: int, finish: str) -> ProviderError:
+    """The error a `finish_reason` of `FINISHES` stands for."""
+    error_class = FINISHES[finish]
+    return EXCEPTIONS[error_class](
+        f"{kind} answered {status} and gave up: finish_reason {finish}",
+        error_class,
+        status=status,
+        code=finish,
+    )
+
+
+def refused_answer(kind: str, status: int) -> ProviderRefused:
+    """The error of an answer of which a content filter left nothing."""
+    return ProviderRefused(
+        f"{kind} answered {status}, and its content filter left nothing of the answer",
+        ErrorClass.REFUSED,
+        status=status,
+        code="content_filter",
+    )
+
+
+def read_content(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Text and reasoning of a message or delta.
+
+    `content` is a string, null, or parts: Mistral puts reasoning into parts of type ``thinking``. Others
+    send it as `reasoning_content` (DeepSeek, vLLM) or `reasoning` (Groq, OpenRouter, Ollama). Of a spoken
+    answer the text is the transcript.
+    """
+    content = message.get("content")
+    reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
+    if not isinstance(reasoning, str):
+        reasoning = ""
+    if isinstance(content, str):
+        if content:
+            return content, reasoning
+    elif isinstance(content, list):
+        texts: list[str] = []
+        thoughts = [reasoning]
+        for part in content:
+            _read_part(part, texts, thoughts)
+        return "".join(texts), "".join(thoughts)
+    audio = message.get("audio")
+    transcript = audio.get("transcript") if isinstance(audio, dict) else None
+    return transcript or "", reasoning
+
+
+def _read_part(part: Any, texts: list[str], thoughts: list[str]) -> None:
+    if not isinstance(part, dict):
+        return
+    if part.get("type") == "thinking":
+        inner = part.get("thinking")
+        if isinstance(inner, str):
+            thoughts.append(inner)
+        elif isinstance(inner, list):
+            thoughts.extend(str(piece.get("text") or "") for piece in inner if isinstance(piece, dict))
+    elif isinstance(part.get("text"), str):
+        texts.append(part["text"])
+
+
+def read_arguments(function: Mapping[str, Any]) -> str:
+    """Arguments of a function call (JSON text) or input of a custom one (any text).
+
+    Servers that send the object itself instead of its text are put right.
+    """
+    arguments = function.get("arguments")
+    if arguments is None:
+        arguments = function.get("input")
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+
+
+def _tool_calls(kind: str, status: int, message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    raw = message.get("tool_calls") or ()
+    if not raw:
+        legacy = message.get("function_call")
+        if not legacy:
+            return ()
+        raw = [{"function": legacy}]
+    calls = []
+    for call in raw if isinstance(raw, list) else [raw]:
+        function = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not function.get("name"):
+            raise malformed(kind, status, f"{status} with a tool call that names no tool")
+        calls.append(ToolCall(str(call.get("id") or ""), str(function["name"]), read_arguments(function)))
+    return tuple(calls)
+
+
+def read_usage(raw: Any) -> Usage | None:
+    """Token counts, in our convention: input with cached parts, output with reasoning.
+
+    What `total_tokens` has beyond input and output is output too: xAI and Google's compatible endpoint leave
+    reasoning out of `completion_tokens`.
+    """
+    if not isinstance(raw, dict):
+        return None
+    prompt, completion = _count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens"))
+    total = _count(raw.get("total_tokens"))
+    if not (prompt or completion or total):
+        return None
+    before = raw.get("prompt_tokens_details")
+    after = raw.get("completion_tokens_details")
+    cached = written = reasoning = 0
+    if isinstance(before, dict):
+        cached, written = _count(before.get("cached_tokens")), _count(before.get("cache_write_tokens"))
+    if isinstance(after, dict):
+        reasoning = _count(after.get("reasoning_tokens"))
+    if not cached:  # DeepSeek's name, Mistral's name
+        cached = _count(raw.get("prompt_cache_hit_tokens")) or _count(raw.get("num_cached_tokens"))
+    output = max(completion, total - prompt)
+    return Usage(prompt, output, min(cached, prompt), min(written, prompt), 0, min(reasoning, output))
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0

@@ -1,0 +1,185 @@
+"""What is sent: one JSON body, its URL and its headers; and what a request asks of a model.
+
+The caller's wire fields go out as they came, unknown ones too: a new parameter of a provider works
+the day it appears. Only `model`, `messages`, `stream` and, in a stream, `stream_options.include_usage`
+are ours. The rule that keeps it simple: the caller's mappings are read, never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+
+from resilio.config import TargetSettings
+from resilio.models import Capability, HttpRequest, Request
+from resilio.providers.encoding import dumps
+
+__all__ = ["encode", "estimate_tokens", "needs"]
+
+_PATH: Final = "/chat/completions"
+
+_PART_NEEDS: Final = {
+    "image_url": Capability.IMAGES,
+    "input_audio": Capability.AUDIO,
+    "file": Capability.FILES,
+}
+
+_IMAGE_TOKENS: Final = 765
+"""An image of 1024 x 1024 in detail: 85 tokens and 4 tiles of 170 (OpenAI's vision guide)."""
+_SMALL_IMAGE_TOKENS: Final = 85
+_AUDIO_BYTES_A_TOKEN: Final = 2000
+"""Base64 of 1600 bytes: a tenth of a second, which is one token, at 128 kbit/s."""
+_FILE_BYTES_A_TOKEN: Final = 100
+"""Rough: base64 of a PDF page of 75 kB, for the 1000 tokens of its text and picture."""
+_FILE_BY_ID_TOKENS: Final = 1000
+
+
+def encode(
+    request: Request,
+    target: TargetSettings,
+    *,
+    base_url: str,
+    key: str | None,
+    headers: Mapping[str, str],
+    stream: bool,
+    max_output_tokens: int | None,
+) -> HttpRequest:
+    """Build the HTTP request.
+
+    A unary call drops the caller's `stream` and `stream_options`, for OpenAI rejects the latter without the
+    former. A stream always asks for usage, whatever the caller said of it: the accounts need it.
+
+    Raises:
+        Unencodable: A wire field or message holds what JSON cannot.
+    """
+    wire = request.wire
+    body: dict[str, Any] = {"model": None, "messages": None, **wire}
+    body["model"] = target.model
+    body["messages"] = request.messages
+    if stream:
+        body["stream"] = True
+        options = wire.get("stream_options")
+        given = options if isinstance(options, Mapping) else {}
+        body["stream_options"] = {**given, "include_usage": True}
+    else:
+        body.pop("stream", None)
+        body.pop("stream_options", None)
+    url, limit_field = _endpoint(base_url)
+    if max_output_tokens is not None and wire.get("max_tokens") is None and wire.get("max_completion_tokens") is None:
+        body[limit_field] = max_output_tokens
+    return HttpRequest(url, _headers(key, tuple(headers.items())), dumps(body))
+
+
+@lru_cache(maxsize=256)
+def _endpoint(base_url: str) -> tuple[str, str]:
+    """The URL to post to, and the field its server knows the output limit by.
+
+    OpenAI's reasoning models reject `max_tokens` (400 `unsupported_parameter`) and all its models take
+    `max_completion_tokens`, as does Azure's v1 surface; many other servers know only the old name.
+    A query in `base_url` (Azure's ``?api-version=...``) stays at the end.
+    """
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    new_name = host == "api.openai.com" or host.endswith(".api.openai.com")
+    new_name = new_name or (host.endswith(".openai.azure.com") and "/openai/v1" in parts.path)
+    url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + _PATH))
+    return url, "max_completion_tokens" if new_name else "max_tokens"
+
+
+@lru_cache(maxsize=1024)
+def _headers(key: str | None, extra: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """The same for every request with one key, so built once and shared, read-only.
+
+    A provider's own `headers` win: Azure's ``api-key`` stands beside no key, a proxy may want another scheme.
+    """
+    given = {name.lower() for name, _ in extra}
+    headers = {} if "content-type" in given else {"Content-Type": "application/json"}
+    if key is not None and "authorization" not in given:
+        headers["Authorization"] = f"Bearer {key}"
+    headers.update(extra)
+    return MappingProxyType(headers)
+
+
+def needs(request: Request) -> frozenset[Capability]:
+    """What the request needs beyond plain text."""
+    wire = request.wire
+    found: set[Capability] | None = None
+    if wire.get("tools") or wire.get("functions"):
+        found = {Capability.TOOLS}
+    answer_format = wire.get("response_format")
+    if isinstance(answer_format, Mapping) and answer_format.get("type") == "json_schema":
+        found = {Capability.JSON_SCHEMA, *(found or ())}
+    messages: Sequence[object] = request.messages
+    for message in messages:
+        if type(message) is not dict and not isinstance(message, Mapping):
+            continue  # `encode` refuses it, with the reason; here it only must not fail
+        content = message.get("content")
+        if content is None or isinstance(content, str) or not isinstance(content, Sequence):
+            continue
+        for part in content:
+            need = _PART_NEEDS.get(str(part.get("type"))) if isinstance(part, Mapping) else None
+            if need is not None:
+                found = {need, *(found or ())}
+    return _NOTHING if found is None else frozenset(found)
+
+
+_NOTHING: Final[frozenset[Capability]] = frozenset()
+
+
+def estimate_tokens(request: Request) -> int:
+    """UTF-8 bytes / 4 of the messages' text and the tools, at least 1; other parts by their kind.
+
+    Four bytes a token is about right for English and high for nothing common; a role counts as its
+    letters, which is about what the chat template adds.
+    """
+    size = 0
+    parts = 0
+    messages: Sequence[object] = request.messages
+    for message in messages:
+        if type(message) is not dict and not isinstance(message, Mapping):
+            continue
+        for name, value in message.items():
+            if isinstance(value, str):
+                size += len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
+            elif name == "content" and isinstance(value, Sequence):
+                for part in value:
+                    parts += _part_tokens(part)
+            elif value:
+                size += _json_size(value)
+    wire = request.wire
+    if wire:
+        for name in ("tools", "functions", "response_format"):
+            value = wire.get(name)
+            if value:
+                size += _json_size(value)
+    return -(-size // 4) + parts or 1
+
+
+def _part_tokens(part: Any) -> int:
+    if not isinstance(part, Mapping):
+        return _json_size(part) // 4
+    kind = part.get("type")
+    inner = part.get(kind) if isinstance(kind, str) else None
+    if kind == "text":
+        return len(str(inner).encode("utf-8", "replace")) // 4
+    if isinstance(inner, Mapping):
+        if kind == "image_url":
+            return _SMALL_IMAGE_TOKENS if inner.get("detail") == "low" else _IMAGE_TOKENS
+        if kind == "input_audio":
+            return len(str(inner.get("data", ""))) // _AUDIO_BYTES_A_TOKEN + 1
+        if kind == "file":
+            data = inner.get("file_data")
+            return len(str(data)) // _FILE_BYTES_A_TOKEN + 1 if data else _FILE_BY_ID_TOKENS
+    return _json_size(part) // 4
+
+
+def _json_size(value: Any) -> int:
+    try:
+        return len(orjson.dumps(value, default=str))
+    except TypeError:  # `encode` refuses it, with the reason; here it only must not fail
+        return 0

@@ -1,0 +1,33 @@
+"""The page of errors is generated, complete and up to date."""
+
+from resilio.errors import ERROR_RULES, ErrorClass
+from resilio.providers.docs import MEANINGS, main, page
+from resilio.providers.openai.faults import CODES, FINISHES, STATUSES, TYPES, WORDINGS
+
+
+def test_the_page_in_docs_is_up_to_date():
+    assert main(["--check"]) == 0, "run: python -m resilio.providers.docs"
+
+
+def test_every_class_has_a_rule_and_a_meaning():
+    assert set(MEANINGS) == set(ERROR_RULES) == set(ErrorClass)
+
+
+def test_every_row_of_every_table_is_on_the_page():
+    text = page()
+    for name in (*ErrorClass, *CODES, *TYPES, *STATUSES, *FINISHES):
+        assert f"| `{name}` |" in text
+    for wording in WORDINGS:
+        assert f"| {wording.name} | {wording.seen_at} |" in text
+
+
+def test_a_stale_or_missing_page_is_told_and_not_touched(tmp_path, capsys):
+    path = tmp_path / "errors.md"
+    assert main(["--check"], path) == 1
+    assert not path.exists()
+    assert main([], path) == 0
+    assert main(["--check"], path) == 0
+    path.write_text("old")
+    assert main(["--check"], path) == 1
+    assert path.read_text() == "old"
+    assert "is stale" in capsys.readouterr().err
