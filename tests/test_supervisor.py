@@ -85,6 +85,15 @@ async def test_who_comes_while_the_actor_is_down_waits_for_it(caplog):
         w.done(lease)
 
 
+async def test_nobody_waits_for_a_restart_only_to_find_the_circuit_open(caplog):
+    async with many() as w:
+        w.trip()
+        w.crash()
+        await settled()
+        refusal = await w.wait()
+        assert (refusal.why, refusal.waited) == (Why.TARGET_OPEN, 0.0)
+
+
 async def test_who_waits_for_a_restart_in_vain_is_told_of_the_restart(caplog):
     async with many() as w:
         w.crash()
@@ -118,6 +127,8 @@ async def test_five_restarts_in_thirty_seconds_are_the_last_and_the_other_provid
         assert w.provider("a").lifecycle.generation == 5
         refusal = await waiting
         assert (refusal.why, refusal.detail, refusal.waitable) == (Why.STOPPED, "failed", False)
+        assert refusal.waited < 10, "told when it failed, not when its time was over"
+        assert (await w.wait("a/m")).waited == 0, "nor does anybody wait for it now"
         assert str(NoLease([w.ask("a/m")])) == "provider 'a' is failed"
         assert w.acquire()[0].name == "b/m"
         w.trip("b/m")
@@ -241,6 +252,25 @@ async def test_closing_that_is_cancelled_still_leaves_no_task(how):
         await asyncio.wait([task])
         assert len(asyncio.all_tasks()) == len(before) - 2
         w.done(lease)
+
+
+class SlowToClose:
+    """Stands in for a local model's server, which needs a moment to end."""
+
+    closed = False
+
+    async def aclose(self):
+        await asyncio.sleep(2)
+        self.closed = True
+
+
+async def test_closing_that_is_cancelled_still_lets_a_local_model_end():
+    async with many() as w:
+        server = w.supervisor._locals["local"] = SlowToClose()
+        with anyio.move_on_after(1):
+            w.lease()
+            await w.supervisor.aclose(60.0)
+        assert server.closed
 
 
 async def test_an_actor_that_is_down_when_closing_begins_comes_up_only_to_drain(caplog):

@@ -1,0 +1,201 @@
+"""All state of one provider: what must outlive its actor's task stands here and nowhere else.
+
+Records are plain owners of pure parts (breakers, limiters, budgets); the rules are in `resilio.actor`
+(admission, the queue) and `resilio.actor.lease` (settlement).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from resilio.actor.refusal import Why
+from resilio.config import ModelSettings, ProviderSettings
+from resilio.events import ActorChanged, BreakerChanged, Event, Listener
+from resilio.models import Demand
+from resilio.quantiles import RecentQuantiles
+from resilio.ratelimit import RateLimiter
+from resilio.retry import RetryBudget
+from resilio.routing import PeakEwma, TargetView
+from resilio.statemachines.actor import ActorLifecycle
+from resilio.statemachines.breaker import Breaker
+
+if TYPE_CHECKING:
+    from resilio.actor import ProviderActor
+    from resilio.actor.lease import Lease
+    from resilio.actor.refusal import Refusal
+
+__all__ = ["Key", "ModelRecord", "ProviderRecord", "Waiter"]
+
+logger = logging.getLogger("resilio")
+
+EWMA_DECAY: Final = 10.0
+"""Seconds in which the peak latency of a target forgets; Finagle's default for its peak-EWMA balancer."""
+
+
+class Key:
+    """One API key of a provider: its secret, its health, and its rate limits by model group."""
+
+    __slots__ = ("aside", "aside_at", "index", "limiters", "secret", "throttles", "works_since")
+
+    def __init__(self, index: int, secret: str | None, limits: Mapping[str, Mapping[str, float]], now: float) -> None:
+        self.index = index
+        self.secret = secret
+        self.aside: str | None = None
+        """Why it is set aside, or None while it is used."""
+        self.aside_at = -math.inf
+        self.works_since = -math.inf
+        """When the request was admitted that showed a key set aside to work again: older ones no longer tell."""
+        self.throttles: dict[str, tuple[int, float]] = {}
+        """By model group: pauses in a row, which the next one grows with when no hint came, and the instant the
+        last of them began."""
+        self.limiters = {group: RateLimiter(dimensions, now) for group, dimensions in limits.items()}
+
+    def __repr__(self) -> str:
+        return f"<Key {self.index} {self.aside or 'in use'}>"
+
+
+class ModelRecord:
+    """The state of one target: a model of this provider."""
+
+    __slots__ = (
+        "breaker",
+        "first_tokens",
+        "group",
+        "in_flight",
+        "keys",
+        "latencies",
+        "model",
+        "name",
+        "peak",
+        "settings",
+    )
+
+    def __init__(self, provider: str, model: str, settings: ModelSettings, breaker: Breaker, now: float) -> None:
+        self.name = f"{provider}/{model}"
+        self.model = model
+        self.settings = settings
+        self.group = settings.group or model
+        self.breaker = breaker
+        self.in_flight = 0
+        self.keys: tuple[tuple[Key, RateLimiter], ...] = ()
+        """The provider's keys, in order, each with its limits for this model's group."""
+        self.peak = PeakEwma(EWMA_DECAY, now)
+        self.latencies = RecentQuantiles()
+        """Seconds from sending to the whole answer."""
+        self.first_tokens = RecentQuantiles()
+        """Seconds from sending to the first content of a stream."""
+
+    def view(self, now: float, weight: float = 1.0) -> TargetView:
+        """What routing may know of this target."""
+        return TargetView(self.name, self.in_flight, self.peak.value(now), weight)
+
+
+class Waiter:
+    """A caller in the queue. Ordered by priority, then by arrival."""
+
+    __slots__ = ("demand", "future", "order", "record", "why")
+
+    def __init__(
+        self,
+        order: tuple[int, int],
+        record: ModelRecord,
+        demand: Demand,
+        future: asyncio.Future[Lease | Refusal],
+    ) -> None:
+        self.order, self.record, self.demand, self.future = order, record, demand, future
+        self.why = Why.QUEUE_AHEAD
+        """What it waits for, as the actor last saw it."""
+
+    def __lt__(self, other: Waiter) -> bool:
+        return self.order < other.order
+
+
+class ProviderRecord:
+    """Everything that is known of one provider and must outlive its actor's task."""
+
+    actor: ProviderActor
+    """The actor of this generation; the supervisor sets it, and replaces it after a crash."""
+
+    def __init__(
+        self,
+        settings: ProviderSettings,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+        listeners: list[Listener],
+        keys: Iterable[str | None] = (None,),
+    ) -> None:
+        now = clock()
+        self.settings = settings
+        self.name = settings.name
+        self.clock = clock
+        self.rng = rng
+        self.listeners = listeners
+        self.breaker = Breaker(settings.name, settings.breaker, rng=rng, now=now)
+        self.models = {
+            model: ModelRecord(
+                settings.name,
+                model,
+                its,
+                Breaker(f"{settings.name}/{model}", settings.breaker, rng=rng, now=now),
+                now,
+            )
+            for model, its in settings.models.items()
+        }
+        self.keys = [Key(index, secret, _limits(self.models.values()), now) for index, secret in enumerate(keys)]
+        for record in self.models.values():
+            record.keys = tuple((key, key.limiters[record.group]) for key in self.keys)
+        self.retry_budget = RetryBudget(settings.retry_budget, now)
+        self.lifecycle = ActorLifecycle()
+        self.in_flight = 0
+        self.waiters: list[Waiter] = []
+        self.arrivals = 0
+        self.slot_starved = False
+        """Somebody in the queue waits for a slot, not for tokens: then nobody may pass, whatever the model."""
+        self.mailbox: deque[Callable[[float], None]] = deque()
+        self.wake = asyncio.Event()
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener; one that raises is logged and does no harm."""
+        for listener in self.listeners:
+            try:
+                listener(event)
+            except Exception:  # a listener's bug must not fail a call
+                logger.exception("listener %r failed on %r", listener, event)
+
+    def flush_changes(self, *, wake: bool = True) -> None:
+        """Turn what the state machines noted into events, and let the actor's timers look again."""
+        for machine in (self.breaker, *(record.breaker for record in self.models.values())):
+            if machine.changes:
+                for change in machine.drain_changes():
+                    if self.listeners:
+                        self.emit(BreakerChanged(machine.name, *change))
+        for source, dest, generation, at, error in self.lifecycle.drain_changes():
+            if self.listeners:
+                self.emit(ActorChanged(self.name, source, dest, generation, at, error))
+        if wake:
+            self.wake.set()
+
+    def __repr__(self) -> str:
+        return (
+            f"<ProviderRecord {self.name} {self.lifecycle.state}, circuit {self.breaker.state}, "
+            f"{self.in_flight} in flight, {len(self.waiters)} waiting>"
+        )
+
+
+def _limits(records: Iterable[ModelRecord]) -> dict[str, dict[str, float]]:
+    """Limits by model group; where models of one group differ the smallest holds."""
+    groups: dict[str, dict[str, float]] = {}
+    for record in records:
+        dimensions = groups.setdefault(record.group, {})
+        for dimension in ("requests", "tokens", "input_tokens", "output_tokens"):
+            limit: float | None = getattr(record.settings, f"{dimension}_per_minute")
+            if limit is not None:
+                dimensions[dimension] = min(limit, dimensions.get(dimension, math.inf))
+    return groups

@@ -1,0 +1,99 @@
+"""What the engine looks like right now: a frozen snapshot, safe to keep, print or serialise.
+
+Reading it changes nothing but what time alone has caused (a break that is over, a ramp that ended).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from resilio.actor import Key, ModelRecord, ProviderRecord
+from resilio.ratelimit import RateLimiterStatistics
+from resilio.retry import RetryBudgetStatistics
+from resilio.statemachines.breaker import BreakerStatistics
+from resilio.supervisor import Supervisor
+
+__all__ = ["KeyStatus", "ProviderStatus", "Status", "TargetStatus", "status_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """One model of one provider. Latencies in seconds, None without enough history."""
+
+    breaker: BreakerStatistics
+    in_flight: int
+    median_latency: float | None
+    p95_first_token: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """One API key: never the key itself, only its position."""
+
+    index: int
+    set_aside: str | None
+    """The error class that set it aside, or None while it is used."""
+    limits: Mapping[str, RateLimiterStatistics]
+    """By model group."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """One provider's actor."""
+
+    state: str
+    generation: int
+    """How often its task was restarted."""
+    breaker: BreakerStatistics
+    in_flight: int
+    max_concurrency: int
+    waiting: int
+    keys: tuple[KeyStatus, ...]
+    retry_budget: RetryBudgetStatistics
+    targets: Mapping[str, TargetStatus]
+    """By full name, "provider/model"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole engine."""
+
+    providers: Mapping[str, ProviderStatus]
+    routes: Mapping[str, tuple[str, ...]]
+    """Targets of each route, in the configured order."""
+
+
+def status_of(supervisor: Supervisor) -> Status:
+    """Take the snapshot."""
+    return Status(
+        {name: _provider(record) for name, record in supervisor.providers.items()},
+        {name: tuple(target.name for target in route.targets) for name, route in supervisor.routes.items()},
+    )
+
+
+def _provider(record: ProviderRecord) -> ProviderStatus:
+    now = record.clock()
+    record.breaker.tick(now)
+    return ProviderStatus(
+        state=str(record.lifecycle.state),
+        generation=record.lifecycle.generation,
+        breaker=record.breaker.statistics(now),
+        in_flight=record.in_flight,
+        max_concurrency=record.settings.max_concurrency,
+        waiting=len(record.waiters),
+        keys=tuple(_key(key, now) for key in record.keys),
+        retry_budget=record.retry_budget.statistics(now),
+        targets={model.name: _target(model, now) for model in record.models.values()},
+    )
+
+
+def _key(key: Key, now: float) -> KeyStatus:
+    return KeyStatus(key.index, key.aside, {group: limiter.statistics(now) for group, limiter in key.limiters.items()})
+
+
+def _target(record: ModelRecord, now: float) -> TargetStatus:
+    record.breaker.tick(now)
+    return TargetStatus(
+        record.breaker.statistics(now), record.in_flight, record.latencies.median, record.first_tokens.p95
+    )
