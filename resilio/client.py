@@ -1,0 +1,429 @@
+"""The public face: one `await` between a program and every provider it uses.
+
+A `Client` opens the engine, turns what the caller wrote into a `Request`, and hands it to dispatch. It
+decides nothing: what happens to a request stands in `resilio.dispatch`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from resilio import config as configuration
+from resilio.budget import SpendCap
+from resilio.config import Config
+from resilio.dispatch import Dispatcher, Engine, Stream
+from resilio.dispatch.call import Call
+from resilio.errors import MalformedRequest, ResilioError, UnknownRoute
+from resilio.events import Listener
+from resilio.models import Identity, Message, Reply, Request
+from resilio.status import Status, status_of
+from resilio.supervisor import Supervisor
+from resilio.transport import Transport
+
+__all__ = ["Client", "CompletionRequest", "Done", "StreamContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One call for `Client.complete_many`: the arguments of `Client.complete`."""
+
+    route: str
+    messages: str | Sequence[Message]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments by name: user, deadline, temperature, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How one of many calls ended: `reply` or `error`, never both."""
+
+    index: int
+    """Position of the request in what was passed in."""
+    request: CompletionRequest
+    reply: Reply | None = None
+    error: ResilioError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What `Client.scope` sets for every call inside it."""
+
+    identity: Identity = field(default_factory=Identity)
+    until: float | None = None
+    priority: int | None = None
+    cap: SpendCap | None = None
+
+
+_NO_SCOPE = _Scope()
+_scope: ContextVar[_Scope] = ContextVar("resilio_scope", default=_NO_SCOPE)
+
+
+class Client:
+    """Opens the engine with `async with`; then any number of calls may run at once.
+
+    Args:
+        config: A checked `Config`, or the dict form of the TOML.
+        listeners: Called with every event; see `resilio.events`.
+        transport: For tests; the default is one shared aiohttp session.
+        rng: For reproducible runs: jitter and load balancing draw from it.
+        wall: Unix clock, for hints that providers give as dates.
+
+    Raises:
+        ConfigError: `config` is a dict and wrong.
+    """
+
+    def __init__(
+        self,
+        config: Config | Mapping[str, Any],
+        *,
+        listeners: Iterable[Listener] = (),
+        transport: Transport | None = None,
+        rng: random.Random | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config if isinstance(config, Config) else configuration.load_config(config)
+        self._listeners = list(listeners)
+        self._transport = transport
+        self._rng = rng if rng is not None else random.Random()
+        self._wall = wall
+        self._engine: Engine | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ids = itertools.count(1)
+        self._prefix = f"req-{os.getpid():x}-{self._rng.getrandbits(32):08x}"
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+        """Read `resilio.toml`; `options` are the constructor's.
+
+        Raises:
+            ConfigError: It is wrong; every problem is listed with its path and line.
+        """
+        return cls(configuration.load_config(path), **options)
+
+    async def __aenter__(self) -> Self:
+        if self._engine is not None:
+            raise RuntimeError("this Client is open already; open it once and share it between tasks")
+        loop = asyncio.get_running_loop()
+        supervisor = Supervisor(self.config, clock=loop.time, rng=self._rng, listeners=self._listeners)
+        self._engine = Engine(
+            supervisor,
+            self._transport if self._transport is not None else _aiohttp_transport(),
+            loop.time,
+            self._wall,
+            self._rng,
+            self._listeners,
+        )
+        self._dispatcher = Dispatcher(self._engine)
+        await supervisor.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        engine, self._engine, self._dispatcher = self._engine, None, None
+        if engine is None:
+            return
+        try:
+            await _cancel(self._tasks)
+            await engine.supervisor.aclose(self.config.defaults.drain_timeout)
+        finally:
+            await engine.transport.aclose()
+
+    # --- calls -------------------------------------------------------------------------------
+
+    async def complete(
+        self,
+        route: str,
+        messages: str | Sequence[Message],
+        *,
+        user: str | None = None,
+        organisation: str | None = None,
+        feature: str | None = None,
+        session: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        priority: int | None = None,
+        **wire: Any,
+    ) -> Reply:
+        """Ask, and get a whole answer or a precise error before the deadline.
+
+        Args:
+            route: Name of a route of the configuration.
+            messages: A question, or OpenAI-shaped messages.
+            user: Who asks; as the following, for reports and limits, not sent to providers.
+            organisation: The user's organisation.
+            feature: The part of your program that asks.
+            session: A conversation or agent run.
+            tags: Anything else to report by.
+            deadline: Seconds from now by which there is an answer or an error; default as configured.
+            priority: Place in queues: higher goes first.
+            **wire: Sent to the provider as they are: temperature, tools, max_tokens, ...
+
+        Raises:
+            Exhausted: Every target and rung was tried or refused; `attempts` lists what was sent.
+            DeadlineExceeded: The time was over first.
+            RequestRejected: Nothing was sent, and why.
+            ProviderError: The request itself is at fault (`InvalidRequest`) or was refused (`ProviderRefused`).
+        """
+        dispatcher = self._open()
+        call = self._call(route, messages, user, organisation, feature, session, tags, deadline, priority, wire)
+        return await dispatcher.complete(call)
+
+    def stream(
+        self,
+        route: str,
+        messages: str | Sequence[Message],
+        *,
+        user: str | None = None,
+        organisation: str | None = None,
+        feature: str | None = None,
+        session: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        priority: int | None = None,
+        **wire: Any,
+    ) -> StreamContext:
+        """Ask for a stream: ``async with llm.stream(...) as stream: async for chunk in stream: ...``
+
+        Entering waits for the first content: until then failures move on to other targets unseen. A stream
+        that ends without its finish reason raises `StreamBroken` with the text so far. Arguments as for
+        `complete`; `stream.reply` is there once the stream is over.
+        """
+        dispatcher = self._open()
+        call = self._call(route, messages, user, organisation, feature, session, tags, deadline, priority, wire)
+        return StreamContext(dispatcher, call)
+
+    async def complete_many(
+        self, requests: Iterable[CompletionRequest], *, max_concurrency: int = 64
+    ) -> AsyncGenerator[Done, None]:
+        """Answer many requests, some at a time, and hand out each result as it comes.
+
+        A request that fails is a `Done` with its error and loses none of the others. Requests are taken from
+        the iterable only when there is room for them. Leaving the loop early cancels what is in flight.
+
+        Args:
+            requests: May be a generator; it is advanced as capacity allows.
+            max_concurrency: How many calls may be in flight at one time.
+
+        Raises:
+            ValueError: max_concurrency is under 1.
+        """
+        if max_concurrency < 1:
+            raise ValueError(f"max_concurrency must be at least 1, not {max_concurrency}")
+        pending: set[asyncio.Task[Done]] = set()
+        numbered = iter(enumerate(requests))
+        try:
+            while True:
+                for index, request in itertools.islice(numbered, max_concurrency - len(pending)):
+                    task = asyncio.create_task(self._one(index, request))
+                    # Held by the client too: closing it ends them even if this generator was dropped.
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                    pending.add(task)
+                if not pending:
+                    return
+                finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
+                    yield task.result()
+        finally:
+            await _cancel(pending)
+
+    async def _one(self, index: int, request: CompletionRequest) -> Done:
+        try:
+            reply = await self.complete(request.route, request.messages, **request.options)
+        except ResilioError as exc:
+            return Done(index, request, error=exc)
+        return Done(index, request, reply=reply)
+
+    @contextmanager
+    def scope(
+        self,
+        *,
+        user: str | None = None,
+        organisation: str | None = None,
+        feature: str | None = None,
+        session: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        max_cost_usd: float | None = None,
+        deadline: float | None = None,
+        priority: int | None = None,
+    ) -> Iterator[None]:
+        """Set what holds for every call inside, also in tasks started inside: a whole agent run.
+
+        Scopes nest: what an inner one leaves out comes from the outer one; the sooner deadline wins.
+
+        Args:
+            user: As for `complete`, which overrides it; so for the following.
+            organisation: The user's organisation.
+            feature: The part of your program that asks.
+            session: A conversation or agent run.
+            tags: Added to those of outer scopes.
+            max_cost_usd: All calls inside together never cost more. Each attempt reserves the most it can
+                cost, so targets need a price, and an answer a limit (`max_tokens` or `max_output_tokens`).
+            deadline: Seconds from now by which all of it must be done.
+            priority: Place in queues.
+        """
+        outer = _scope.get()
+        until = outer.until
+        if deadline is not None:
+            ends = asyncio.get_running_loop().time() + _checked_seconds(deadline)
+            until = ends if until is None else min(until, ends)
+        inner = _Scope(
+            _identity(outer.identity, user, organisation, feature, session, tags),
+            until,
+            outer.priority if priority is None else priority,
+            outer.cap if max_cost_usd is None else SpendCap(max_cost_usd),
+        )
+        token = _scope.set(inner)
+        try:
+            yield
+        finally:
+            _scope.reset(token)
+
+    def status(self) -> Status:
+        """A frozen snapshot: providers, targets, breakers, limits, queues.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        return status_of(self.engine.supervisor)
+
+    @property
+    def engine(self) -> Engine:
+        """The running engine, for tools that look inside; programs do not need it.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        self._open()
+        assert self._engine is not None, "_open checks it"
+        return self._engine
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _open(self) -> Dispatcher:
+        if self._dispatcher is None:
+            raise RuntimeError("this Client is not open: use `async with Client(...) as llm`")
+        return self._dispatcher
+
+    def _call(
+        self,
+        route: str,
+        messages: str | Sequence[Message],
+        user: str | None,
+        organisation: str | None,
+        feature: str | None,
+        session: str | None,
+        tags: Mapping[str, str] | None,
+        deadline: float | None,
+        priority: int | None,
+        wire: Mapping[str, Any],
+    ) -> Call:
+        """Normalise what the caller wrote: fix the deadline as an instant, attach who asks."""
+        engine = self._engine
+        assert engine is not None, "_open was called before"
+        settings = self.config.routes.get(route)
+        if settings is None:
+            raise UnknownRoute(route, self.config.routes)
+        scope = _scope.get()
+        identity = _identity(scope.identity, user, organisation, feature, session, tags)
+        seconds = settings.deadline or self.config.defaults.deadline
+        if deadline is not None:
+            seconds = _checked_seconds(deadline)
+        now = engine.clock()
+        until = now + seconds
+        if scope.until is not None and scope.until < until:
+            until, seconds = scope.until, max(0.0, scope.until - now)
+        return Call(
+            engine,
+            Request(route, _messages(messages), wire, identity, f"{self._prefix}-{next(self._ids)}"),
+            deadline=seconds,
+            until=until,
+            priority=priority if priority is not None else scope.priority or 0,
+            cap=scope.cap,
+            later_targets=len(settings.ladder) - 1,
+        )
+
+
+class StreamContext:
+    """What `Client.stream` returns: entering opens the stream, leaving closes it, however that happens."""
+
+    def __init__(self, dispatcher: Dispatcher, call: Call) -> None:
+        self._dispatcher = dispatcher
+        self._call = call
+        self._stream: Stream | None = None
+
+    async def __aenter__(self) -> Stream:
+        if self._stream is not None:
+            raise RuntimeError("a stream can be entered once; ask for another")
+        self._stream = await self._dispatcher.open_stream(self._call)
+        return self._stream
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.leave()
+
+
+def _aiohttp_transport() -> Transport:
+    from resilio.transport.http import AiohttpTransport  # importing aiohttp costs more than all of resilio
+
+    return AiohttpTransport()
+
+
+def _identity(
+    outer: Identity,
+    user: str | None,
+    organisation: str | None,
+    feature: str | None,
+    session: str | None,
+    tags: Mapping[str, str] | None,
+) -> Identity:
+    if user is None and organisation is None and feature is None and session is None and not tags:
+        return outer
+    return Identity(
+        user if user is not None else outer.user,
+        organisation if organisation is not None else outer.organisation,
+        feature if feature is not None else outer.feature,
+        session if session is not None else outer.session,
+        {**outer.tags, **tags} if tags else outer.tags,
+    )
+
+
+def _messages(messages: str | Sequence[Message]) -> Sequence[Message]:
+    if isinstance(messages, str):
+        return ({"role": "user", "content": messages},)
+    given: Any = messages  # callers without a type checker pass anything
+    if not isinstance(given, Sequence) or not given:
+        raise MalformedRequest("messages must be a string or a non-empty list of messages")
+    for position, message in enumerate(given):
+        if not isinstance(message, Mapping) or "role" not in message:
+            raise MalformedRequest(f'messages[{position}] must be a dict with a "role", not {message!r:.80}')
+    return given
+
+
+def _checked_seconds(deadline: float) -> float:
+    if not deadline > 0:  # also refuses NaN
+        raise MalformedRequest(f"deadline must be seconds above 0, not {deadline!r}")
+    return deadline
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait for them to end; they are ours, and a cancelled call ends at once."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,319 @@
+"""One HTTP request to one target, under its clocks, settled on the one way back.
+
+One scope per attempt (each further one would cost microseconds): where a new connection has to be opened
+it is moved to the connect clock and back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from resilio.actor import Lease, Outcome
+from resilio.dispatch.call import Call, Plan, Window
+from resilio.dispatch.stream import Stream
+from resilio.errors import (
+    ERROR_RULES,
+    BudgetExceeded,
+    Counts,
+    ErrorClass,
+    ProviderUnavailable,
+    ResilioError,
+    TransportError,
+)
+from resilio.events import AttemptEnded, Event, Listener
+from resilio.models import Answer, AttemptRecord, HttpRequest, Reply, Usage
+from resilio.prices import cost_usd, worst_cost_usd
+from resilio.supervisor import RouteTarget, Supervisor
+from resilio.transport import Exchange, Response, Transport
+
+__all__ = ["Attempt", "Engine"]
+
+logger = logging.getLogger("resilio")
+
+INPUT_ESTIMATE_ERROR = 0.5
+"""How far the prompt's tokens may exceed bytes / 4; covers English, code and most European languages."""
+
+
+@dataclass(slots=True)
+class Engine:
+    """What every call shares."""
+
+    supervisor: Supervisor
+    transport: Transport
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    rng: random.Random
+    listeners: list[Listener] = field(default_factory=list)
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener; one that raises is logged and does no harm."""
+        for listener in self.listeners:
+            try:
+                listener(event)
+            except Exception:  # a listener's bug must not fail a call
+                logger.exception("listener %r failed on %r", listener, event)
+
+
+class Attempt:
+    """One attempt of a call on a leased target."""
+
+    __slots__ = (
+        "_engine", "_exchange", "_reserved_usd", "_waited", "_window", "call", "lease", "plan", "started", "target",
+    )  # fmt: skip
+
+    def __init__(self, engine: Engine, call: Call, plan: Plan, target: RouteTarget, lease: Lease) -> None:
+        self._engine = engine
+        self.call = call
+        self.plan = plan
+        self.target = target
+        self.lease = lease
+        self.started = engine.clock()
+        self._waited = self.started - call.idle_since
+        self._exchange = Exchange()
+        self._reserved_usd = 0.0
+        self._window: Window | None = None
+        """The clock that runs now."""
+
+    # --- the two kinds of attempt --------------------------------------------------------------
+
+    async def ask(self) -> Reply:
+        """A whole answer."""
+        window = self.plan.answer_window(self.started, self.target)
+        try:
+            self._reserve()
+            response = None
+            try:
+                async with asyncio.timeout_at(window.until) as scope:
+                    response = await self._send(scope, window, stream=False)
+                    body = await response.read(self.target.provider.settings.max_body_bytes)
+            except TimeoutError as exc:
+                raise self._clock_error() from exc
+            finally:
+                if response is not None:
+                    response.close()
+            answer = self._read(response, body)
+        except BaseException as exc:
+            self.fail(exc)
+            raise
+        return self._finish(answer)
+
+    async def open_stream(self) -> Stream:
+        """A stream up to and including its first content."""
+        window = self.plan.first_token_window(self.started, self.target)
+        response = None
+        try:
+            self._reserve()
+            try:
+                async with asyncio.timeout_at(window.until) as scope:
+                    response = await self._send(scope, window, stream=True)
+                    if not 200 <= response.status < 300:
+                        body = await response.read(self.target.provider.settings.max_body_bytes)
+                        raise self.target.codec.error(
+                            response.status, response.headers, body, wall_now=self._engine.wall()
+                        )
+                    stream = Stream(self, response, self.started)
+                    await stream.read_until_content()
+            except TimeoutError as exc:
+                raise self._clock_error() from exc
+        except BaseException as exc:
+            if response is not None:
+                response.close()
+            self.fail(exc)
+            raise
+        self.call.winner = self.target
+        self.call.flow.step("content")
+        return stream
+
+    # --- sending -----------------------------------------------------------------------------
+
+    async def _send(self, scope: asyncio.Timeout, window: Window, *, stream: bool) -> Response:
+        """Send, starting a local server first where need be; move the scope from clock to clock."""
+        target, lease, engine = self.target, self.lease, self._engine
+        self._window = window
+        base_url = target.provider.settings.base_url or (await target.local.start() if target.local else "")
+        request = target.codec.encode(
+            self.call.request,
+            target.settings,
+            base_url=base_url,
+            key=lease.key.secret,
+            headers=target.provider.settings.headers,
+            stream=stream,
+            max_output_tokens=self.plan.max_output_tokens,
+        )
+
+        def connecting() -> None:
+            self._window = connect = self.plan.connect_window(engine.clock(), window)
+            scope.reschedule(connect.until)
+
+        def connected() -> None:
+            self._window = window
+            scope.reschedule(window.until)
+
+        self._exchange.on_connecting = connecting
+        self._exchange.on_connected = connected
+        response = await self._send_or_replay(request)
+        if readings := target.codec.limits(response.headers, wall_now=engine.wall()):
+            lease.learn(engine.clock(), readings)
+        return response
+
+    async def _send_or_replay(self, request: HttpRequest) -> Response:
+        """Send; a kept-alive connection that dies before any byte of a response gets one replay, at once.
+
+        The server had closed it while it idled, which is nobody's fault and no evidence: no breaker
+        counts it and no retry budget pays. The replay insists on a new connection.
+        """
+        try:
+            return await self._engine.transport.send(request, self._exchange)
+        except TransportError as exc:
+            if exc.error_class is not ErrorClass.DISCONNECTED or not exc.reused:
+                raise
+            self._note(Outcome.IGNORED, exc)
+            self.started = self.call.idle_since = self._engine.clock()
+            self._waited = 0.0
+            self._exchange.fresh = True
+            return await self._engine.transport.send(request, self._exchange)
+
+    def _read(self, response: Response, body: bytes) -> Answer:
+        codec = self.target.codec
+        if 200 <= response.status < 300:
+            return codec.decode(response.status, response.headers, body)
+        raise codec.error(response.status, response.headers, body, wall_now=self._engine.wall())
+
+    # --- money ---------------------------------------------------------------------------------
+
+    def _reserve(self) -> None:
+        """Draw the most this attempt can cost on the call's spending cap.
+
+        Raises:
+            BudgetExceeded: It does not fit, or it cannot be known.
+        """
+        cap = self.call.cap
+        if cap is None:
+            return
+        model = self.target.model
+        limit = self.plan.max_output_tokens or model.max_output_tokens
+        if limit is None or model.price is None:
+            what = "max_tokens or the route's max_output_tokens" if limit is None else f"a price for {self.target.name}"
+            raise BudgetExceeded("max_cost_usd of the scope", cap.limit, cap.left, None, f"set {what}")
+        tokens = int(self.plan.input_tokens * (1 + INPUT_ESTIMATE_ERROR)) + 1
+        worst = worst_cost_usd(model.price, tokens, limit) or 0.0
+        if not cap.reserve(worst):
+            raise BudgetExceeded("max_cost_usd of the scope", cap.limit, cap.left, worst)
+        self._reserved_usd = worst
+
+    def _pay(self, usage: Usage | None) -> None:
+        """True the reservation up; a request that was sent and reported nothing is charged in full."""
+        cap, reserved = self.call.cap, self._reserved_usd
+        if cap is None or not reserved:
+            return
+        if usage is not None:
+            cap.settle(reserved, cost_usd(self.target.model.price, usage) or 0.0)
+        elif self.lease.sent:
+            cap.settle(reserved, reserved)
+        else:
+            cap.release(reserved)
+
+    # --- the one way back ------------------------------------------------------------------------
+
+    def _finish(self, answer: Answer) -> Reply:
+        call = self.call
+        call.winner = self.target
+        usage = call.usage_or_estimate(answer.usage, self.plan, answer)
+        self.succeed(usage, slow=False)
+        return call.reply(answer, complete=True, usage=usage)
+
+    def succeed(self, usage: Usage, *, slow: bool) -> None:
+        """Settle a whole answer."""
+        now = self._engine.clock()
+        outcome = Outcome.SLOW if slow else Outcome.SUCCESS
+        probe = self.lease.probe
+        stale = self.lease.settle(now, outcome, usage=usage)
+        self._pay(usage)
+        self.plan.route.output_lengths.add(usage.output_tokens)
+        self._record(AttemptRecord(
+            self.target.name, self.lease.key.index, self.started - self.call.started, self._waited,
+            now - self.started, outcome, replay=self._exchange.fresh, probe=probe,
+        ), usage, stale=stale)  # fmt: skip
+
+    def fail(self, exc: BaseException, usage: Usage | None = None) -> None:
+        """Settle an attempt that ended in this exception, whatever it is."""
+        lease = self.lease
+        lease.sent = self._exchange.sent
+        now = self._engine.clock()
+        error_class: ErrorClass | None = getattr(exc, "error_class", None)
+        if not isinstance(exc, Exception):
+            outcome = Outcome.CANCELLED
+        elif error_class is None:  # refused here (encoding, budget) or a bug of ours: no evidence
+            outcome = Outcome.IGNORED if lease.sent else Outcome.REJECTED
+        elif self._says_nothing(exc):
+            outcome, error_class = Outcome.IGNORED, None
+        elif ERROR_RULES[error_class].counts is Counts.NEITHER:
+            outcome = Outcome.IGNORED
+        else:
+            outcome = Outcome.FAILURE
+        stale = lease.settle(
+            now, outcome, usage=usage, error_class=error_class, retry_after=getattr(exc, "retry_after", None)
+        )
+        self._pay(usage)
+        if outcome != Outcome.REJECTED:  # nothing left this process: not an attempt
+            self._note(outcome, exc, stale=stale, usage=usage)
+
+    def break_off(self, exc: ResilioError, usage: Usage, window: Window | None) -> None:
+        """Settle a stream that broke after its first content."""
+        self._window = window
+        self.fail(exc, usage)
+
+    def _says_nothing(self, exc: BaseException) -> bool:
+        """Whether a clock of ours fired so early that even a healthy provider would have been caught."""
+        window = self._window
+        if getattr(exc, "clock", None) is None or window is None or not window.shortened:
+            return False
+        if window.clock == "deadline":  # it was writing all the time; the caller had no more to give
+            return True
+        record = self.target.record
+        history = record.latencies if window.clock == "total" else record.first_tokens
+        usual = history.p95
+        if usual is None:
+            usual = self.target.provider.settings.breaker.slow_first_token / 2
+        return window.seconds < usual
+
+    def _clock_error(self) -> ResilioError:
+        window = self._window
+        assert window is not None, "a scope cannot fire before its window is set"
+        share = ", its share of the deadline" if window.shortened else ""
+        if window.clock == "connect":
+            message = f"no connection to {self.target.name} within {window.seconds:.3g} s{share}"
+            return TransportError(message, ErrorClass.CONNECT, clock="connect", clock_seconds=window.seconds)
+        what = "answer" if window.clock == "total" else "first token"
+        return ProviderUnavailable(
+            f"no {what} from {self.target.name} within {window.seconds:.3g} s{share}",
+            ErrorClass.TOTAL if window.clock == "total" else ErrorClass.FIRST_TOKEN,
+            clock=window.clock,
+            clock_seconds=window.seconds,
+        )
+
+    def _note(self, outcome: str, exc: BaseException, *, stale: bool = False, usage: Usage | None = None) -> None:
+        now = self._engine.clock()
+        error_class = getattr(exc, "error_class", None)
+        self._record(AttemptRecord(
+            self.target.name, self.lease.key.index, self.started - self.call.started, self._waited,
+            now - self.started, outcome,
+            error_class=None if error_class is None else str(error_class),
+            error=str(exc) or type(exc).__name__,
+            clock=getattr(exc, "clock", None),
+            clock_seconds=getattr(exc, "clock_seconds", None),
+            status=getattr(exc, "status", None),
+            replay=self._exchange.fresh,
+            probe=self.lease.probe,
+        ), usage, stale=stale)  # fmt: skip
+
+    def _record(self, record: AttemptRecord, usage: Usage | None, *, stale: bool) -> None:
+        call = self.call
+        call.attempts.append(record)
+        call.idle_since = self._engine.clock()
+        if self._engine.listeners:
+            self._engine.emit(AttemptEnded(call.request.id, call.request.route, record, usage, stale, call.idle_since))

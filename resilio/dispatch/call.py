@@ -1,0 +1,385 @@
+"""What one call knows while it runs: `Call` for its whole way, `Plan` for its way through one route.
+
+Neither sends anything. A call owns the deadline (an instant), the list of attempts and the reply; a plan
+owns which targets are left, which of them were retried, throttled or given up, and why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from resilio.budget import SpendCap
+from resilio.config.settings import REASONING_FIRST_TOKEN
+from resilio.errors import (
+    DeadlineExceeded,
+    ErrorClass,
+    Exhausted,
+    ProviderError,
+    ProviderRefused,
+    RequestRejected,
+    ResilioError,
+    TransportError,
+)
+from resilio.events import CallSettled
+from resilio.models import Answer, AttemptRecord, Demand, Level, Reply, Request, Usage
+from resilio.prices import cost_usd
+from resilio.statemachines.request import RequestFlow, RequestState
+from resilio.supervisor import NoLease, RouteRecord, RouteTarget
+
+if TYPE_CHECKING:
+    from resilio.dispatch.attempt import Engine
+
+__all__ = ["Call", "Plan"]
+
+UNKNOWN_OUTPUT = 256
+"""Output tokens to reserve on rate limits when the caller set no limit and the route has no history."""
+
+
+class Call:
+    """One caller's call, from `received` to `settled`."""
+
+    __slots__ = (
+        "attempts", "cap", "deadline", "engine", "first_token", "flow", "idle_since", "later_targets", "level",
+        "priority", "reasons", "request", "started", "until", "winner",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        engine: Engine,
+        request: Request,
+        *,
+        deadline: float,
+        until: float,
+        priority: int = 0,
+        cap: SpendCap | None = None,
+        later_targets: int = 0,
+    ) -> None:
+        """Fix the deadline and start the books.
+
+        Args:
+            engine: The shared engine.
+            request: The normalised request.
+            deadline: Seconds the caller gave, for messages.
+            until: The same as a monotonic instant; an outer scope may have made it sooner.
+            priority: Place in queues; higher goes first.
+            cap: A spending cap that every attempt draws on.
+            later_targets: How many more targets rungs further down may want to try: time is kept for them.
+        """
+        self.engine = engine
+        self.request = request
+        self.deadline = deadline
+        self.started = engine.clock()
+        self.until = until
+        self.priority = priority
+        self.cap = cap
+        self.later_targets = later_targets
+        self.attempts: list[AttemptRecord] = []
+        self.reasons: list[str] = []
+        self.level = Level.FULL
+        self.flow = RequestFlow()
+        self.first_token: float | None = None
+        self.idle_since = self.started
+        """When this call last had nothing under way at a provider: what an attempt waited counts from here."""
+        self.winner: RouteTarget | None = None
+
+    def waiting(self) -> None:
+        """The call waits: in a queue, or between two attempts."""
+        if self.flow.state is not RequestState.WAITING:
+            self.flow.step("wait")
+
+    def step_down(self) -> None:
+        """See `resilio.ladder.Descent`."""
+        if self.flow.state is not RequestState.DEGRADING:
+            self.flow.step("exhaust")
+        self.later_targets = max(0, self.later_targets - 1)
+
+    def usage_or_estimate(self, usage: Usage | None, plan: Plan, answer: Answer) -> Usage:
+        """The provider's figures, or our own count, marked as such."""
+        if usage is not None:
+            return usage
+        written = len(answer.text.encode()) + len(answer.reasoning.encode())
+        written += sum(len(tool.arguments) for tool in answer.tool_calls)
+        return Usage(plan.demand.input_tokens, written // 4 + 1, estimated=True)
+
+    def reply(self, answer: Answer, *, complete: bool, usage: Usage) -> Reply:
+        """The reply for this answer, as of now."""
+        winner = self.winner
+        assert winner is not None, "only an attempt that answered makes a reply"
+        latency = self.engine.clock() - self.started
+        return Reply(
+            text=answer.text,
+            finish_reason=answer.finish_reason,
+            target=winner.name,
+            level=self.level,
+            complete=complete,
+            usage=usage,
+            request_id=self.request.id,
+            latency=latency,
+            first_token=latency if self.first_token is None else self.first_token,
+            cost_usd=cost_usd(winner.model.price, usage),
+            tool_calls=answer.tool_calls,
+            reasoning=answer.reasoning,
+            refusal=answer.refusal,
+            attempts=tuple(self.attempts),
+            reasons=tuple(self.reasons),
+            raw=answer.raw,
+        )
+
+    def succeed(self, reply: Reply) -> Reply:
+        """Settle with an answer, whole or partial."""
+        self.flow.step("answer" if reply.complete else "cut")
+        self._emit(self.flow.state, reply=reply)
+        return reply
+
+    def fail(self, exc: BaseException) -> None:
+        """Settle without one: what the caller gets is this exception."""
+        if isinstance(exc, ProviderRefused):
+            final = "refuse"
+        elif isinstance(exc, Exception):
+            final = "fail"
+        else:
+            final = "cancel"
+        self.level = Level.ERROR
+        if isinstance(exc, ResilioError) and not exc.attempts:
+            exc.attempts = tuple(self.attempts)
+        self.flow.step(final)
+        self._emit(self.flow.state, exc=exc)
+
+    def _emit(self, final: str, *, reply: Reply | None = None, exc: BaseException | None = None) -> None:
+        if not self.engine.listeners:
+            return
+        now = self.engine.clock()
+        event = CallSettled(
+            request_id=self.request.id,
+            route=self.request.route,
+            identity=self.request.identity,
+            final=str(final),
+            level=self.level,
+            target=self.winner.name if self.winner is not None else None,
+            attempts=tuple(self.attempts),
+            reasons=tuple(self.reasons),
+            usage=reply.usage if reply is not None else Usage(),
+            cost_usd=reply.cost_usd if reply is not None else None,
+            latency=now - self.started,
+            first_token=self.first_token,
+            error=None if exc is None else (str(exc).splitlines() or [type(exc).__name__])[0],
+            at=now,
+            tags=self.request.identity.tags,
+        )
+        self.engine.emit(event)
+
+
+class Window(NamedTuple):
+    """How long one phase of an attempt may take: the clock's name, its seconds, the instant it fires."""
+
+    clock: str
+    seconds: float
+    until: float
+    shortened: bool
+    """The caller's deadline, not the setting, decided: then its firing may say nothing about the provider."""
+
+
+class Plan:
+    """A call's way through one route."""
+
+    __slots__ = (
+        "_pinned",
+        "_rested",
+        "call",
+        "demand",
+        "input_tokens",
+        "last",
+        "left",
+        "max_output_tokens",
+        "reasons",
+        "retried",
+        "retry",
+        "route",
+        "tried",
+        "used",
+    )  # fmt: skip
+
+    def __init__(
+        self, call: Call, route: RouteRecord, able: list[RouteTarget], input_tokens: int, reasons: list[str]
+    ) -> None:
+        self.call = call
+        self.route = route
+        self.retry = route.settings.retry
+        self.left = able
+        self.used = 0
+        """Attempts begun in this route; an immediate replay is not one."""
+        self.tried: dict[str, RouteTarget] = {}
+        self.retried: set[str] = set()
+        self.reasons = reasons
+        """Why targets were not asked, and what ended those that were, one line each."""
+        self.last: ResilioError | None = None
+        self._pinned: RouteTarget | None = None
+        self._rested: dict[str, tuple[RouteTarget, float]] = {}
+        self.input_tokens = input_tokens
+        self.max_output_tokens = _asked(call.request) or route.settings.max_output_tokens
+        self.demand = Demand(input_tokens, self._expected_output())
+
+    def _expected_output(self) -> int:
+        learned = self.route.output_lengths.p95
+        limit = self.max_output_tokens
+        if learned is None:
+            return limit if limit is not None else UNKNOWN_OUTPUT
+        return int(learned) if limit is None else min(int(learned), limit)
+
+    # --- what is left ------------------------------------------------------------------------
+
+    @property
+    def attempts_left(self) -> bool:
+        return self.used < self.retry.max_attempts
+
+    def candidates(self) -> Sequence[RouteTarget]:
+        """The targets the next attempt may go to; empty when nothing is left."""
+        if not self.attempts_left:
+            return ()
+        if self._pinned is not None:
+            return (self._pinned,)
+        if len(self.tried) >= self.retry.max_targets:
+            return [target for target in self.left if target.name in self.tried]
+        return self.left
+
+    def began(self, target: RouteTarget) -> None:
+        """An attempt on this target begins."""
+        self.used += 1
+        self._pinned = None
+        if target.name not in self.tried:
+            self.tried[target.name] = target
+            target.provider.retry_budget.record_call(self.call.engine.clock())
+
+    def others(self, target: RouteTarget) -> int:
+        """How many more targets may still be asked after this one, here and on rungs below."""
+        more = min(len(self.left) - 1, self.retry.max_attempts - self.used, self.retry.max_targets - len(self.tried))
+        return max(0, more) + self.call.later_targets
+
+    def may_retry(self, target: RouteTarget) -> bool:
+        return self.attempts_left and target.name not in self.retried
+
+    def pin(self, target: RouteTarget) -> None:
+        """The next attempt goes to this target again, once."""
+        self.retried.add(target.name)
+        self._pinned = target
+
+    def note(self, exc: ResilioError) -> None:
+        self.last = exc
+
+    def drop(self, target: RouteTarget, exc: ResilioError) -> None:
+        """This target is not asked again for this call, nor is any that is known to be no better."""
+        self.last = exc
+        self.left = [other for other in self.left if other is not target]
+        if isinstance(exc, ProviderError) and exc.error_class is ErrorClass.TOO_LONG:
+            window = target.model.context_window
+            self.left = [
+                other
+                for other in self.left
+                if window is None or other.model.context_window is None or other.model.context_window > window
+            ]
+
+    def unsent(self, target: RouteTarget, exc: ResilioError) -> None:
+        """The attempt on this target was called off before anything was sent."""
+        self.used -= 1
+        self.reasons.append(f"{target.name}: {exc}")
+        self.drop(target, exc)
+
+    def rest(self, target: RouteTarget, exc: ProviderError | TransportError, now: float) -> None:
+        """A throttled target steps aside until its hint; asked again only when nothing else is left."""
+        self.drop(target, exc)
+        wait = min(key.limiters[target.record.group].wait(now, self.demand) for key in target.provider.keys)
+        self._rested[target.name] = (target, now + wait)
+
+    def soonest_rested(self) -> tuple[RouteTarget | None, float]:
+        """The throttled target that may be asked first, and the instant from which it may."""
+        return min(self._rested.values(), key=lambda each: each[1], default=(None, 0.0))
+
+    def restore(self, target: RouteTarget) -> None:
+        """A rested target may be asked again."""
+        del self._rested[target.name]
+        self.left = [target]
+
+    def refused(self, refused: NoLease) -> None:
+        """No candidate admits the request: none of them is asked again."""
+        asked = {refusal.target for refusal in refused.refusals}
+        self._pinned = None
+        self.left = [target for target in self.left if target.name not in asked]
+        errors = refused.errors()
+        self.reasons += [str(error) for error in errors]
+        self.last = min(errors, key=lambda error: math.inf if error.retry_after is None else error.retry_after)
+
+    # --- time --------------------------------------------------------------------------------
+
+    def useful_until(self, now: float) -> float:
+        """The latest instant at which a lease is worth having: what is left after it can hold an answer."""
+        usual = min((its for each in self.left if (its := each.record.latencies.median) is not None), default=0.0)
+        return self.call.until - min(usual, (self.call.until - now) / 2)
+
+    def connect_window(self, now: float, inside: Window) -> Window:
+        setting = self.route.settings.clocks.connect
+        until = min(now + setting, inside.until)
+        return Window("connect", until - now, until, until < now + setting)
+
+    def answer_window(self, now: float, target: RouteTarget) -> Window:
+        """For a unary attempt: the time left less a reserve for the next target.
+
+        The reserve is that target's median latency, or a third of the time where it has no history; never
+        more than half, or a slow spare would starve the first choice.
+        """
+        left = self.call.until - now
+        share = left
+        if self.others(target):
+            usual = next(
+                (its for each in self.left if each is not target and (its := each.record.latencies.median)),
+                left / 3,
+            )
+            share = left - min(usual, left / 2)
+        return _window("total", self.route.settings.clocks.total, share, now)
+
+    def first_token_window(self, now: float, target: RouteTarget) -> Window:
+        """For a streamed attempt: the setting, or an equal share of the time left for each target left."""
+        share = (self.call.until - now) / (1 + self.others(target))
+        return _window("first_token", self.first_token_setting(target), share, now)
+
+    def first_token_setting(self, target: RouteTarget) -> float:
+        setting = target.settings.first_token or target.model.first_token
+        if setting is None:
+            setting = REASONING_FIRST_TOKEN if target.model.reasoning else self.route.settings.clocks.first_token
+        return setting
+
+    # --- how it ends -------------------------------------------------------------------------
+
+    def deadline_exceeded(self) -> DeadlineExceeded:
+        error = DeadlineExceeded(self.call.deadline, self.call.attempts, self.reasons)
+        error.__cause__ = self.last
+        return error
+
+    def exhausted(self) -> ResilioError:
+        """The error when nothing is left; the refusal itself when there was only one and nothing was sent."""
+        last = self.last
+        if not self.call.attempts and len(self.reasons) == 1 and isinstance(last, RequestRejected):
+            return last
+        hints = [retry for retry in (self._rested_in(), getattr(last, "retry_after", None)) if retry is not None]
+        error = Exhausted(self.route.settings.name, self.call.attempts, self.reasons, min(hints, default=None))
+        error.__cause__ = last
+        return error
+
+    def _rested_in(self) -> float | None:
+        target, until = self.soonest_rested()
+        return None if target is None else max(0.0, until - self.call.engine.clock())
+
+
+def _window(clock: str, setting: float, share: float, now: float) -> Window:
+    seconds = min(setting, share)
+    return Window(clock, seconds, now + seconds, share < setting)
+
+
+def _asked(request: Request) -> int | None:
+    """The caller's own limit on the answer, in tokens."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = request.wire.get(name)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
