@@ -1,0 +1,44 @@
+"""Tools to test code that calls LLM providers: virtual time, simulated providers, tried schedules.
+
+Nothing in resilio itself needs them (only the command line does); they ship because its users' code has the
+same things to prove.
+"""
+
+from resilio.testing import faults
+from resilio.testing.conformance import Sample, check_codec, simulated_samples
+from resilio.testing.latency import Fixed, LogNormal, Mixture, Uniform
+from resilio.testing.loop import Deadlock, NotVirtual, VirtualTimeLoop, run, wall
+from resilio.testing.provider import SimulatedProvider
+from resilio.testing.reaction import Outcome, SeenRequest
+from resilio.testing.schedule import ShufflingLoop, cancel_everywhere, shuffled
+from resilio.testing.script import Flapping, Rule, Script
+from resilio.testing.server import SimulatedServer, serve
+from resilio.testing.transport import ScriptedTransport
+
+__all__ = [
+    "Deadlock",
+    "Fixed",
+    "Flapping",
+    "LogNormal",
+    "Mixture",
+    "NotVirtual",
+    "Outcome",
+    "Rule",
+    "Sample",
+    "ScriptedTransport",
+    "Script",
+    "SeenRequest",
+    "ShufflingLoop",
+    "SimulatedProvider",
+    "SimulatedServer",
+    "Uniform",
+    "VirtualTimeLoop",
+    "cancel_everywhere",
+    "check_codec",
+    "faults",
+    "run",
+    "serve",
+    "shuffled",
+    "simulated_samples",
+    "wall",
+]
