@@ -111,8 +111,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--concurrency", type=int, default=1)
     options = parser.parse_args()
-    with mock() as url:
-        print(json.dumps(asyncio.run(measure(url, options.calls, options.rounds, options.concurrency))))
+    with mock() as origin:
+        print(json.dumps(asyncio.run(measure(f"{origin}/v1", options.calls, options.rounds, options.concurrency))))
 
 
 if __name__ == "__main__":

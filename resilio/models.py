@@ -24,6 +24,7 @@ __all__ = [
     "Message",
     "Reply",
     "Request",
+    "Seam",
     "ToolCall",
     "ToolCallDelta",
     "Usage",
@@ -52,6 +53,8 @@ class Capability(StrEnum):
     FILES = "files"
     JSON_SCHEMA = "json_schema"
     STREAMING = "streaming"
+    PREFILL = "prefill"
+    """Continues a last message of the assistant's own, so that a broken answer can be taken up where it stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,17 @@ class Usage:
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_5m_tokens + other.cache_write_5m_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated or other.estimated,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
@@ -95,8 +109,7 @@ class ToolCallDelta:
     arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):  # one for every few letters of every stream: a third of the cost of a frozen dataclass
     """One piece of a streamed answer, in order. Any field may be empty."""
 
     text: str = ""
@@ -105,7 +118,7 @@ class Chunk:
     tool_calls: tuple[ToolCallDelta, ...] = ()
     finish_reason: str | None = None
     usage: Usage | None = None
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a chunk
     """Which of `n` choices this belongs to."""
     raw: Mapping[str, Any] | None = None
 
@@ -150,6 +163,10 @@ class Request:
     wire: Mapping[str, Any] = field(default_factory=dict)
     identity: Identity = field(default_factory=Identity)
     id: str = ""
+    asked_route: str = ""
+    """The route the caller named, where a rule chose `route`; else empty."""
+    rule: str | None = None
+    """Name of that rule."""
 
 
 class Demand(NamedTuple):  # one is built for each call: a third of the cost of a frozen dataclass
@@ -216,6 +233,23 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Seam:
+    """Where another target took up a broken stream."""
+
+    at: int
+    """Characters of the text that came from before it."""
+    source: str
+    """The target that broke off."""
+    target: str
+    """The target that went on."""
+    how: str
+    """``prefill``: it was given the text so far and went on; ``restart``: it answered anew, and its answer began
+    with the very text that was there already."""
+    cause: str
+    """Class of the error that broke the stream."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What `Client.complete` returns, and `stream.reply` when a stream is over."""
 
@@ -238,4 +272,14 @@ class Reply:
     attempts: tuple[AttemptRecord, ...] = ()
     reasons: tuple[str, ...] = ()
     """Why each higher rung did not answer, in order."""
+    broken: str | None = None
+    """Why the answer is only a part (`complete` is False): class of the error, or ``left`` when the caller left."""
+    seams: tuple[Seam, ...] = ()
+    """Where the text changes its author, for streams that were continued."""
+    route: str = ""
+    """The route that served the call."""
+    asked_route: str = ""
+    """The route the caller named: another one where a rule chose."""
+    rule: str | None = None
+    """Name of the rule that chose `route`; None: no rule applied."""
     raw: Mapping[str, Any] = field(default_factory=dict)

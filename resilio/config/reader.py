@@ -145,7 +145,11 @@ class Reader:
         if origin in (Union, UnionType):
             if raw is None and NoneType in arguments:
                 return None
-            return self.value(next(one for one in arguments if one is not NoneType), raw, path, spec, fallback)
+            # A number or one of a few words: a string is meant to be one of the words.
+            members = [one for one in arguments if one is not NoneType]
+            words = [one for one in members if str(get_origin(one)) == str(Literal)]
+            chosen = words if words and isinstance(raw, str) else [one for one in members if one not in words] or words
+            return self.value(chosen[0], raw, path, spec, fallback)
         if kind in self._special:
             return self._special[kind](raw, path)
         if is_dataclass(kind) and isinstance(kind, type):

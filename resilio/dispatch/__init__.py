@@ -3,32 +3,49 @@
     received -> (ladder: rung by rung) -> targets that can serve it -> lease -> one HTTP attempt under
     its clocks -> settle -> answer, or the next step its error's class allows -> settled
 
-`Dispatcher.complete` and `Dispatcher.open_stream` differ only in what one attempt is: a whole answer
-(`attempt.ask`) or a stream up to its first content (`attempt.open_stream`). Everything that decides
-where a request goes next stands here; how bytes travel stands in `attempt.py`.
+`Dispatcher.complete` and `Dispatcher.open_stream` differ only in what one attempt is: a whole answer, or an
+upstream stream up to its first content (a `Leg`). Everything that decides where a request goes next stands
+here; how bytes travel stands in `attempt.py` and `leg.py`, two attempts side by side in `hedge.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 from resilio import ladder
-from resilio.actor import Lease
+from resilio.actor import Lease, Outcome
 from resilio.dispatch.attempt import Attempt, Engine
 from resilio.dispatch.call import Call, Plan
+from resilio.dispatch.hedge import Failure, Try, race
+from resilio.dispatch.leg import Leg
 from resilio.dispatch.stream import Stream
-from resilio.errors import ERROR_RULES, BudgetExceeded, ProviderError, Then, TransportError, Unsupported
+from resilio.errors import (
+    ERROR_RULES,
+    BudgetExceeded,
+    ErrorClass,
+    InvalidRequest,
+    ProviderError,
+    RequestUnsuitable,
+    Then,
+    TransportError,
+    UnknownRoute,
+    Unsupported,
+)
 from resilio.models import Reply
 from resilio.retry import backoff
+from resilio.statemachines.request import RequestState
 from resilio.supervisor import NoLease, RouteRecord, RouteTarget
 
 __all__ = ["Dispatcher", "Engine", "Stream"]
 
 T = TypeVar("T")
-Try = Callable[[Attempt], Awaitable[T]]
-"""One attempt: sends one request on a lease, settles it, and returns what it got."""
+
+CHARACTERS_PER_TOKEN: Final = 4
+"""The usual estimate for English; what is held back is a matter of taste, not of money."""
 
 
 class Dispatcher:
@@ -38,9 +55,9 @@ class Dispatcher:
         self._engine = engine
 
     async def complete(self, call: Call) -> Reply:
-        """One whole answer, or the precise error that ends the call."""
+        """One whole answer, a partial one that says so, or the precise error that ends the call."""
         try:
-            reply = await self._descend(call, Attempt.ask)
+            reply = await self._descend(call, self._answer)
         except BaseException as exc:
             call.fail(exc)
             raise
@@ -49,37 +66,103 @@ class Dispatcher:
     async def open_stream(self, call: Call) -> Stream:
         """A stream that has its first content; whatever failed before it left no trace but its attempts."""
         try:
-            return await self._descend(call, Attempt.open_stream)
+            leg = await self._descend(call, self._first_leg)
         except BaseException as exc:
             call.fail(exc)
             raise
+        call.first_token = self._engine.clock() - call.started
+        call.flow.step("content")
+        return Stream(call, leg, self._go_on)
 
     # --- rungs -------------------------------------------------------------------------------
 
-    async def _descend(self, call: Call, attempt: Try[T]) -> T:
+    async def _descend(self, call: Call, ask: Callable[[Call, RouteRecord], Awaitable[T]]) -> T:
         """Rung by rung, from the full answer down."""
-        route = self._engine.supervisor.routes[call.request.route]
+        routes = call.enter()
+        route = routes.get(call.request.route)
+        if route is None:  # a stream entered only now, after a reload has taken its route away
+            raise UnknownRoute(call.request.route, routes)
         call.flow.step("miss")
         call.flow.step("reserve")
 
         async def try_route(name: str) -> T:
-            return await self._try_route(call, self._engine.supervisor.routes[name], attempt)
+            return await ask(call, routes[name])
 
         return await ladder.descend(route.settings, try_route, call)
 
-    # --- one route: lease, attempt, and what an error allows next --------------------------------
+    # --- one route: what is asked of it ----------------------------------------------------------
 
-    async def _try_route(self, call: Call, route: RouteRecord, attempt: Try[T]) -> T:
-        plan = self._plan(call, route)
+    async def _answer(self, call: Call, route: RouteRecord) -> Reply:
+        """A whole answer; a stream it is collected from is kept back until its end, so it can start over anywhere."""
+        got = await self._run(call, self._plan(call, route), Attempt.whole, hold_back=math.inf)
+        if isinstance(got, Reply):
+            return got
+        call.first_token = got.first_token_at - call.started
+        if got.broken is None:
+            answer, usage = got.finish()
+            return call.reply(answer, got.attempt.target, complete=True, usage=usage)
+        answer = got.answer()  # the total clock fired: what there is, marked
+        reply = call.reply(answer, got.attempt.target, complete=False, usage=got.usage(answer))
+        return replace(reply, broken=got.broken.error_class.value)
+
+    async def _first_leg(self, call: Call, route: RouteRecord) -> Leg:
+        return await self._run(
+            call, self._plan(call, route), Attempt.open_leg, hold_back=route.settings.hold_back_tokens
+        )
+
+    async def _go_on(self, leg: Leg, exc: ProviderError | TransportError, before: str) -> Leg:
+        """Another target's leg that goes on where this one broke off; see `Stream`."""
+        call, plan = leg.attempt.call, leg.attempt.plan
+        if call.flow.state is RequestState.STREAMING:
+            call.flow.step("resume")
+        plan.drop(leg.attempt.target, exc)
+        following = await self._run(call, plan, lambda attempt: attempt.open_leg(before), hold_back=0)
+        call.flow.step("content")
+        return following
+
+    # --- lease, attempt, and what an error allows next -----------------------------------------------
+
+    async def _run(self, call: Call, plan: Plan, begin: Try[T], *, hold_back: float) -> T:
+        """Attempt after attempt until one succeeds, or nothing is left."""
         while True:
             target, lease = await self._lease(call, plan)
             plan.began(target)
-            try:
-                return await attempt(Attempt(self._engine, call, plan, target, lease))
-            except BudgetExceeded as exc:  # this target may cost more than is left; a cheaper one may not
-                plan.unsent(target, exc)
-            except (ProviderError, TransportError) as exc:
-                await self._after(call, plan, target, exc)
+            attempt = Attempt(self._engine, call, plan, target, lease)
+            got = await race(attempt, begin, self._hedge)
+            if isinstance(got, Leg) and hold_back:
+                attempt = got.attempt
+                got = await self._hold_back(got, hold_back)
+            if not isinstance(got, Failure):
+                return got
+            await self._failed(call, plan, got)
+
+    async def _hold_back(self, leg: Leg, tokens: float) -> Any:
+        """Read on until so many tokens are in hand: until then a break costs nothing but time."""
+        try:
+            while leg.held < tokens * CHARACTERS_PER_TOKEN and await leg.read():
+                pass
+        except (ProviderError, TransportError) as exc:
+            if exc.error_class is not ErrorClass.TOTAL:
+                return Failure(leg.attempt, exc)
+        return leg
+
+    def _hedge(self, first: Attempt) -> Attempt | None:
+        """A second attempt beside one that is silent, where budgets and targets allow one."""
+        call, plan, now = first.call, first.plan, self._engine.clock()
+        others = [target for target in plan.candidates() if target is not first.target]
+        if not others or now >= call.until:
+            return None
+        try:
+            target, lease = self._engine.supervisor.acquire_nowait(
+                plan.order, plan.demand, among=others, priority=call.priority
+            )
+        except NoLease:
+            return None
+        if not (target.provider.retry_budget.take(now) and plan.route.hedge_budget.take(now)):
+            lease.settle(now, Outcome.REJECTED)
+            return None
+        plan.began(target)
+        return Attempt(self._engine, call, plan, target, lease)
 
     def _plan(self, call: Call, route: RouteRecord) -> Plan:
         """The targets that can serve the request at all, and what to reserve for it.
@@ -122,7 +205,7 @@ class Dispatcher:
             try:
                 try:
                     got = engine.supervisor.acquire_nowait(
-                        plan.route, plan.demand, among=candidates, priority=call.priority
+                        plan.order, plan.demand, among=candidates, priority=call.priority
                     )
                 except NoLease as refused:
                     call.waiting()
@@ -153,9 +236,15 @@ class Dispatcher:
         plan.restore(target)
         return True
 
-    async def _after(self, call: Call, plan: Plan, target: RouteTarget, exc: ProviderError | TransportError) -> None:
+    async def _failed(self, call: Call, plan: Plan, failure: Failure) -> None:
         """Decide what the class of an error allows; returns to try on, raises to stop."""
-        engine = self._engine
+        engine, target, exc = self._engine, failure.attempt.target, failure.error
+        if isinstance(exc, BudgetExceeded):  # this target may cost more than is left; a cheaper one may not
+            plan.unsent(target, exc)
+            return
+        if failure.attempt.how == "prefill" and isinstance(exc, InvalidRequest | RequestUnsuitable):
+            plan.without_prefill(target, exc)
+            return
         now = engine.clock()
         match ERROR_RULES[exc.error_class].then:
             case Then.STOP:

@@ -10,11 +10,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from resilio.actor import Lease, Outcome
 from resilio.dispatch.call import Call, Plan, Window
-from resilio.dispatch.stream import Stream
+from resilio.dispatch.leg import Leg
 from resilio.errors import (
     ERROR_RULES,
     BudgetExceeded,
@@ -25,7 +26,7 @@ from resilio.errors import (
     TransportError,
 )
 from resilio.events import AttemptEnded, Event, Listener
-from resilio.models import Answer, AttemptRecord, HttpRequest, Reply, Usage
+from resilio.models import Answer, AttemptRecord, Capability, HttpRequest, Reply, Request, Usage
 from resilio.prices import cost_usd, worst_cost_usd
 from resilio.supervisor import RouteTarget, Supervisor
 from resilio.transport import Exchange, Response, Transport
@@ -48,6 +49,8 @@ class Engine:
     wall: Callable[[], float]
     rng: random.Random
     listeners: list[Listener] = field(default_factory=list)
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Tasks of calls under way (hedges, many at once); closing the client ends them."""
 
     def emit(self, event: Event) -> None:
         """Tell every listener; one that raises is logged and does no harm."""
@@ -62,21 +65,25 @@ class Attempt:
     """One attempt of a call on a leased target."""
 
     __slots__ = (
-        "_engine", "_exchange", "_reserved_usd", "_waited", "_window", "call", "lease", "plan", "started", "target",
+        "_exchange", "_reserved_usd", "_waited", "_window", "call", "engine", "how", "lease", "plan", "started",
+        "target",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, call: Call, plan: Plan, target: RouteTarget, lease: Lease) -> None:
-        self._engine = engine
+        self.engine = engine
         self.call = call
         self.plan = plan
         self.target = target
         self.lease = lease
         self.started = engine.clock()
         self._waited = self.started - call.idle_since
-        self._exchange = Exchange()
+        settings = target.provider.settings
+        self._exchange = Exchange(network=settings.network, provider=settings.name)
         self._reserved_usd = 0.0
         self._window: Window | None = None
         """The clock that runs now."""
+        self.how = ""
+        """For a leg that goes on where another broke off: prefill or restart."""
 
     # --- the two kinds of attempt --------------------------------------------------------------
 
@@ -101,22 +108,34 @@ class Attempt:
             raise
         return self._finish(answer)
 
-    async def open_stream(self) -> Stream:
-        """A stream up to and including its first content."""
+    async def open_leg(self, before: str | None = None) -> Leg:
+        """A stream up to and including its first content.
+
+        Args:
+            before: Text that was handed out already, for a stream that is to go on from there: by prefill where
+                the model can continue a message of the assistant's, else by answering anew with the same beginning.
+        """
         window = self.plan.first_token_window(self.started, self.target)
+        request, expected = self.call.request, ""
+        if before is not None:
+            self.how = self.plan.way_on(self.target)
+            if self.how == "prefill":
+                request = replace(request, messages=[*request.messages, {"role": "assistant", "content": before}])
+            else:
+                expected = before
         response = None
         try:
             self._reserve()
             try:
                 async with asyncio.timeout_at(window.until) as scope:
-                    response = await self._send(scope, window, stream=True)
+                    response = await self._send(scope, window, stream=True, request=request)
                     if not 200 <= response.status < 300:
                         body = await response.read(self.target.provider.settings.max_body_bytes)
                         raise self.target.codec.error(
-                            response.status, response.headers, body, wall_now=self._engine.wall()
+                            response.status, response.headers, body, wall_now=self.engine.wall()
                         )
-                    stream = Stream(self, response, self.started)
-                    await stream.read_until_content()
+                    leg = Leg(self, response, expected)
+                    await leg.read_first(scope)
             except TimeoutError as exc:
                 raise self._clock_error() from exc
         except BaseException as exc:
@@ -124,19 +143,31 @@ class Attempt:
                 response.close()
             self.fail(exc)
             raise
-        self.call.winner = self.target
-        self.call.flow.step("content")
-        return stream
+        return leg
+
+    async def whole(self) -> Reply | Leg:
+        """A whole answer; for ``upstream_stream = "auto"``, where the target can stream, a leg to collect it from."""
+        streams = Capability.STREAMING in self.target.model.capabilities
+        if streams and self.plan.route.settings.upstream_stream == "auto":
+            return await self.open_leg()
+        return await self.ask()
+
+    def extend(self, scope: asyncio.Timeout) -> None:
+        """A keep-alive comment came and counts as life: the first-token clock starts over."""
+        self._window = window = self.plan.first_token_window(self.engine.clock(), self.target)
+        scope.reschedule(window.until)
 
     # --- sending -----------------------------------------------------------------------------
 
-    async def _send(self, scope: asyncio.Timeout, window: Window, *, stream: bool) -> Response:
+    async def _send(
+        self, scope: asyncio.Timeout, window: Window, *, stream: bool, request: Request | None = None
+    ) -> Response:
         """Send, starting a local server first where need be; move the scope from clock to clock."""
-        target, lease, engine = self.target, self.lease, self._engine
+        target, lease, engine = self.target, self.lease, self.engine
         self._window = window
         base_url = target.provider.settings.base_url or (await target.local.start() if target.local else "")
-        request = target.codec.encode(
-            self.call.request,
+        encoded = target.codec.encode(
+            request or self.call.request,
             target.settings,
             base_url=base_url,
             key=lease.key.secret,
@@ -150,12 +181,17 @@ class Attempt:
             scope.reschedule(connect.until)
 
         def connected() -> None:
-            self._window = window
-            scope.reschedule(window.until)
+            self._window = head = self.plan.headers_window(engine.clock(), window) if stream else window
+            scope.reschedule(head.until)
 
         self._exchange.on_connecting = connecting
         self._exchange.on_connected = connected
-        response = await self._send_or_replay(request)
+        if stream and self.plan.route.settings.clocks.headers is not None:
+            connected()  # a kept-alive connection tells nothing: the clock runs from here until a new one is opened
+        response = await self._send_or_replay(encoded)
+        if self._window is not window:
+            self._window = window
+            scope.reschedule(window.until)
         if readings := target.codec.limits(response.headers, wall_now=engine.wall()):
             lease.learn(engine.clock(), readings)
         return response
@@ -167,21 +203,21 @@ class Attempt:
         counts it and no retry budget pays. The replay insists on a new connection.
         """
         try:
-            return await self._engine.transport.send(request, self._exchange)
+            return await self.engine.transport.send(request, self._exchange)
         except TransportError as exc:
             if exc.error_class is not ErrorClass.DISCONNECTED or not exc.reused:
                 raise
             self._note(Outcome.IGNORED, exc)
-            self.started = self.call.idle_since = self._engine.clock()
+            self.started = self.call.idle_since = self.engine.clock()
             self._waited = 0.0
             self._exchange.fresh = True
-            return await self._engine.transport.send(request, self._exchange)
+            return await self.engine.transport.send(request, self._exchange)
 
     def _read(self, response: Response, body: bytes) -> Answer:
         codec = self.target.codec
         if 200 <= response.status < 300:
             return codec.decode(response.status, response.headers, body)
-        raise codec.error(response.status, response.headers, body, wall_now=self._engine.wall())
+        raise codec.error(response.status, response.headers, body, wall_now=self.engine.wall())
 
     # --- money ---------------------------------------------------------------------------------
 
@@ -221,14 +257,13 @@ class Attempt:
 
     def _finish(self, answer: Answer) -> Reply:
         call = self.call
-        call.winner = self.target
         usage = call.usage_or_estimate(answer.usage, self.plan, answer)
         self.succeed(usage, slow=False)
-        return call.reply(answer, complete=True, usage=usage)
+        return call.reply(answer, self.target, complete=True, usage=usage)
 
     def succeed(self, usage: Usage, *, slow: bool) -> None:
         """Settle a whole answer."""
-        now = self._engine.clock()
+        now = self.engine.clock()
         outcome = Outcome.SLOW if slow else Outcome.SUCCESS
         probe = self.lease.probe
         stale = self.lease.settle(now, outcome, usage=usage)
@@ -243,7 +278,7 @@ class Attempt:
         """Settle an attempt that ended in this exception, whatever it is."""
         lease = self.lease
         lease.sent = self._exchange.sent
-        now = self._engine.clock()
+        now = self.engine.clock()
         error_class: ErrorClass | None = getattr(exc, "error_class", None)
         if not isinstance(exc, Exception):
             outcome = Outcome.CANCELLED
@@ -286,9 +321,9 @@ class Attempt:
         assert window is not None, "a scope cannot fire before its window is set"
         share = ", its share of the deadline" if window.shortened else ""
         if window.clock == "connect":
-            message = f"no connection to {self.target.name} within {window.seconds:.3g} s{share}"
+            message = f"no connection to {self.target.name} within {window.seconds:.3g} s{share}: {self._unconnected()}"
             return TransportError(message, ErrorClass.CONNECT, clock="connect", clock_seconds=window.seconds)
-        what = "answer" if window.clock == "total" else "first token"
+        what = {"total": "answer", "headers": "response head"}.get(window.clock, "first token")
         return ProviderUnavailable(
             f"no {what} from {self.target.name} within {window.seconds:.3g} s{share}",
             ErrorClass.TOTAL if window.clock == "total" else ErrorClass.FIRST_TOKEN,
@@ -296,8 +331,15 @@ class Attempt:
             clock_seconds=window.seconds,
         )
 
+    def _unconnected(self) -> str:
+        network = self._exchange.network
+        if self._exchange.queued:
+            return f"all network.max_connections = {network.max_connections} were in use; raise it or send less at once"
+        proxy = "" if network.proxy is None else ", its proxy"
+        return f"nothing answered there; check its host and port{proxy}, and firewalls on the way"
+
     def _note(self, outcome: str, exc: BaseException, *, stale: bool = False, usage: Usage | None = None) -> None:
-        now = self._engine.clock()
+        now = self.engine.clock()
         error_class = getattr(exc, "error_class", None)
         self._record(AttemptRecord(
             self.target.name, self.lease.key.index, self.started - self.call.started, self._waited,
@@ -314,6 +356,6 @@ class Attempt:
     def _record(self, record: AttemptRecord, usage: Usage | None, *, stale: bool) -> None:
         call = self.call
         call.attempts.append(record)
-        call.idle_since = self._engine.clock()
-        if self._engine.listeners:
-            self._engine.emit(AttemptEnded(call.request.id, call.request.route, record, usage, stale, call.idle_since))
+        call.idle_since = self.engine.clock()
+        if self.engine.listeners:
+            self.engine.emit(AttemptEnded(call.request.id, call.request.route, record, usage, stale, call.idle_since))

@@ -7,7 +7,7 @@ owns which targets are left, which of them were retried, throttled or given up, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.budget import SpendCap
@@ -23,8 +23,9 @@ from resilio.errors import (
     TransportError,
 )
 from resilio.events import CallSettled
-from resilio.models import Answer, AttemptRecord, Demand, Level, Reply, Request, Usage
+from resilio.models import Answer, AttemptRecord, Capability, Demand, Level, Reply, Request, Usage
 from resilio.prices import cost_usd
+from resilio.snapshot import Snapshot
 from resilio.statemachines.request import RequestFlow, RequestState
 from resilio.supervisor import NoLease, RouteRecord, RouteTarget
 
@@ -42,7 +43,7 @@ class Call:
 
     __slots__ = (
         "attempts", "cap", "deadline", "engine", "first_token", "flow", "idle_since", "later_targets", "level",
-        "priority", "reasons", "request", "started", "until", "winner",
+        "priority", "reasons", "request", "snapshot", "started", "until", "winner",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +84,8 @@ class Call:
         self.idle_since = self.started
         """When this call last had nothing under way at a provider: what an attempt waited counts from here."""
         self.winner: RouteTarget | None = None
+        self.snapshot: Snapshot[RouteRecord] | None = None
+        """The configuration it began under and goes by, whatever is loaded meanwhile; None before and after."""
 
     def waiting(self) -> None:
         """The call waits: in a queue, or between two attempts."""
@@ -103,38 +106,56 @@ class Call:
         written += sum(len(tool.arguments) for tool in answer.tool_calls)
         return Usage(plan.demand.input_tokens, written // 4 + 1, estimated=True)
 
-    def reply(self, answer: Answer, *, complete: bool, usage: Usage) -> Reply:
+    def cost(self, target: RouteTarget, usage: Usage) -> float | None:
+        """US dollars of one attempt on this target; None: its price is not known."""
+        return cost_usd(target.model.price, usage)
+
+    def reply(self, answer: Answer, target: RouteTarget, *, complete: bool, usage: Usage) -> Reply:
         """The reply for this answer, as of now."""
-        winner = self.winner
-        assert winner is not None, "only an attempt that answered makes a reply"
+        self.winner = target
         latency = self.engine.clock() - self.started
         return Reply(
             text=answer.text,
             finish_reason=answer.finish_reason,
-            target=winner.name,
+            target=target.name,
             level=self.level,
             complete=complete,
             usage=usage,
             request_id=self.request.id,
             latency=latency,
             first_token=latency if self.first_token is None else self.first_token,
-            cost_usd=cost_usd(winner.model.price, usage),
+            cost_usd=self.cost(target, usage),
             tool_calls=answer.tool_calls,
             reasoning=answer.reasoning,
             refusal=answer.refusal,
             attempts=tuple(self.attempts),
             reasons=tuple(self.reasons),
+            route=self.request.route,
+            asked_route=self.request.asked_route or self.request.route,
+            rule=self.request.rule,
             raw=answer.raw,
         )
 
+    def enter(self) -> Mapping[str, RouteRecord]:
+        """The call begins: the routes it goes by until it settles."""
+        self.snapshot = self.engine.supervisor.succession.enter()
+        return self.snapshot.routes
+
+    def _leave(self) -> None:
+        if self.snapshot is not None:
+            self.engine.supervisor.succession.leave(self.snapshot)
+            self.snapshot = None
+
     def succeed(self, reply: Reply) -> Reply:
         """Settle with an answer, whole or partial."""
+        self._leave()
         self.flow.step("answer" if reply.complete else "cut")
         self._emit(self.flow.state, reply=reply)
         return reply
 
     def fail(self, exc: BaseException) -> None:
         """Settle without one: what the caller gets is this exception."""
+        self._leave()
         if isinstance(exc, ProviderRefused):
             final = "refuse"
         elif isinstance(exc, Exception):
@@ -167,6 +188,8 @@ class Call:
             error=None if exc is None else (str(exc).splitlines() or [type(exc).__name__])[0],
             at=now,
             tags=self.request.identity.tags,
+            asked_route=self.request.asked_route or self.request.route,
+            rule=self.request.rule,
         )
         self.engine.emit(event)
 
@@ -185,6 +208,7 @@ class Plan:
     """A call's way through one route."""
 
     __slots__ = (
+        "_no_prefill",
         "_pinned",
         "_rested",
         "call",
@@ -193,6 +217,7 @@ class Plan:
         "last",
         "left",
         "max_output_tokens",
+        "order",
         "reasons",
         "retried",
         "retry",
@@ -208,6 +233,8 @@ class Plan:
         self.route = route
         self.retry = route.settings.retry
         self.left = able
+        self.order = route.order(call.engine.clock, call.engine.rng)
+        """Decided once: asked again for every attempt, a strategy that counts would count retries as calls."""
         self.used = 0
         """Attempts begun in this route; an immediate replay is not one."""
         self.tried: dict[str, RouteTarget] = {}
@@ -216,6 +243,7 @@ class Plan:
         """Why targets were not asked, and what ended those that were, one line each."""
         self.last: ResilioError | None = None
         self._pinned: RouteTarget | None = None
+        self._no_prefill: set[str] = set()
         self._rested: dict[str, tuple[RouteTarget, float]] = {}
         self.input_tokens = input_tokens
         self.max_output_tokens = _asked(call.request) or route.settings.max_output_tokens
@@ -289,7 +317,8 @@ class Plan:
     def rest(self, target: RouteTarget, exc: ProviderError | TransportError, now: float) -> None:
         """A throttled target steps aside until its hint; asked again only when nothing else is left."""
         self.drop(target, exc)
-        wait = min(key.limiters[target.record.group].wait(now, self.demand) for key in target.provider.keys)
+        usable = [limiter.wait(now, self.demand) for key, limiter in target.record.keys if key.aside is None]
+        wait = min(usable, default=math.inf)
         self._rested[target.name] = (target, now + wait)
 
     def soonest_rested(self) -> tuple[RouteTarget | None, float]:
@@ -303,12 +332,37 @@ class Plan:
 
     def refused(self, refused: NoLease) -> None:
         """No candidate admits the request: none of them is asked again."""
+        candidates = self.candidates()
         asked = {refusal.target for refusal in refused.refusals}
         self._pinned = None
-        self.left = [target for target in self.left if target.name not in asked]
+        self.left = [target for target in self.left if target not in candidates]
         errors = refused.errors()
         self.reasons += [str(error) for error in errors]
-        self.last = min(errors, key=lambda error: math.inf if error.retry_after is None else error.retry_after)
+        self.reasons += [f"{each.name}: left out by the strategy" for each in candidates if each.name not in asked]
+        if errors:
+            self.last = min(errors, key=lambda error: math.inf if error.retry_after is None else error.retry_after)
+
+    # --- going on, and asking two ------------------------------------------------------------------
+
+    def way_on(self, target: RouteTarget) -> str:
+        """How this target can go on where a stream broke off."""
+        can = Capability.PREFILL in target.model.capabilities and target.name not in self._no_prefill
+        return "prefill" if can else "restart"
+
+    def without_prefill(self, target: RouteTarget, exc: ResilioError) -> None:
+        """It would not continue a message of the assistant's after all: it may answer anew instead."""
+        self.last = exc
+        self._no_prefill.add(target.name)
+        self._pinned = target
+
+    def hedge_after(self, target: RouteTarget, *, streamed: bool) -> float | None:
+        """Seconds of silence after which a second target is asked too; None: not for this attempt."""
+        setting = self.route.settings.hedge
+        if setting is None or not any(other is not target for other in self.candidates()):
+            return None
+        if setting == "p95":
+            return (target.record.first_tokens if streamed else target.record.latencies).p95
+        return setting
 
     # --- time --------------------------------------------------------------------------------
 
@@ -316,6 +370,12 @@ class Plan:
         """The latest instant at which a lease is worth having: what is left after it can hold an answer."""
         usual = min((its for each in self.left if (its := each.record.latencies.median) is not None), default=0.0)
         return self.call.until - min(usual, (self.call.until - now) / 2)
+
+    def headers_window(self, now: float, inside: Window) -> Window:
+        setting = self.route.settings.clocks.headers
+        if setting is None or now + setting >= inside.until:
+            return inside
+        return Window("headers", setting, now + setting, shortened=False)
 
     def connect_window(self, now: float, inside: Window) -> Window:
         setting = self.route.settings.clocks.connect

@@ -1,57 +1,47 @@
-"""A stream in the caller's hands: chunks in, chunks out, never a silent half answer.
+"""A stream in the caller's hands: chunks in order, from one leg after another, never a silent half answer.
 
-It ends in one of three ways: complete (the dialect's finish reason was seen), broken (`StreamBroken`,
-with the text so far) or left early by the caller. A scope is open only inside `__anext__`, around reads
-from upstream; none is while the caller's code runs, and none of the clocks counts the caller's time.
+It ends in one of four ways: complete (a finish reason was seen), partial (marked so, where the route says
+``on_break = "partial"`` or ``"continue"`` and nothing was left to go on with), broken (`StreamBroken`, with the text so
+far) or left early by the caller. No scope is open while the caller's code runs, and no clock counts its time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from resilio.dispatch.call import Window
-from resilio.errors import (
-    ErrorClass,
-    ProviderError,
-    ProviderUnavailable,
-    ResilioError,
-    StreamBroken,
-    TransportError,
-)
-from resilio.models import Chunk, Reply
-from resilio.transport import Response
+from resilio.errors import ErrorClass, ProviderError, ResilioError, StreamBroken, TransportError
+from resilio.models import Answer, Chunk, Reply, Seam, Usage
 
 if TYPE_CHECKING:
-    from resilio.dispatch.attempt import Attempt
+    from resilio.dispatch.call import Call
+    from resilio.dispatch.leg import Leg
 
 __all__ = ["Stream"]
 
-GRACE = 2.0
-"""Seconds a server may take, after the finish reason, to send usage and end the response; a server
-that holds the connection open longer loses it, and the caller loses nothing."""
+GoOn = Callable[["Leg", "ProviderError | TransportError", str], Awaitable["Leg"]]
+"""From a leg that broke, its error and the text handed out: a leg of another target that goes on from there."""
 
 
 class Stream:
     """An open stream: iterate over its chunks; `reply` is there once it is over."""
 
-    def __init__(self, attempt: Attempt, response: Response, clock_started: float) -> None:
-        self._attempt = attempt
-        self._call = attempt.call
-        self._clock = attempt.call.engine.clock
-        self._response = response
-        self._decoder = attempt.target.codec.stream_decoder(response.status, response.headers)
-        self._ready: deque[Chunk] = deque()
-        self._total_until = clock_started + attempt.plan.route.settings.clocks.total
-        self._slow = False
-        self._ended = False
-        """The response was read to its end."""
+    def __init__(self, call: Call, leg: Leg, go_on: GoOn) -> None:
+        self._call = call
+        self._leg = leg
+        self._go_on = go_on
+        self._parts: list[str] = []
+        """Text handed out, whichever leg it came from."""
+        self._seams: list[Seam] = []
+        self._spent: list[tuple[float | None, Usage]] = []
+        """Cost and usage of legs that broke after their first content."""
         self._reply: Reply | None = None
 
     @property
     def reply(self) -> Reply:
-        """The whole story: complete or not, text, usage, attempts.
+        """The whole story: complete or not, text, usage, attempts, seams.
 
         Raises:
             RuntimeError: The stream is not over yet.
@@ -62,32 +52,8 @@ class Stream:
 
     @property
     def target(self) -> str:
-        """The target that answers."""
-        return self._attempt.target.name
-
-    async def read_until_content(self) -> None:
-        """Read up to the first content, or the end of an answer that has none. The attempt's scope bounds it."""
-        while not self._ended:
-            await self._read()
-            if any(chunk.has_content for chunk in self._ready):
-                break
-        now = self._clock()
-        latency = now - self._attempt.started
-        self._slow = latency > self._attempt.target.provider.settings.breaker.slow_first_token
-        self._attempt.lease.first_token(now, latency)
-        self._call.first_token = now - self._call.started
-
-    async def _read(self) -> None:
-        """One read from upstream, decoded; at the end of the bytes, the decoder's verdict."""
-        data = await self._response.read_some()
-        if data:
-            chunks = self._decoder.feed(data)
-        else:
-            chunks = self._decoder.finish()
-            self._ended = True
-        self._ready.extend(
-            chunk for chunk in chunks if chunk.has_content or chunk.finish_reason or chunk.usage is not None
-        )
+        """The target that answers now."""
+        return self._leg.attempt.target.name
 
     # --- iteration -----------------------------------------------------------------------------
 
@@ -95,91 +61,99 @@ class Stream:
         return self
 
     async def __anext__(self) -> Chunk:
-        if self._reply is not None:
-            raise StopAsyncIteration
-        while not self._ready:
-            if self._ended:
-                self._complete()
+        while not self._leg.ready:
+            if self._reply is not None:
                 raise StopAsyncIteration
-            await self._read_in_time()
-        return self._ready.popleft()
+            try:
+                if await self._leg.read():
+                    continue
+            except (ProviderError, TransportError) as exc:
+                if await self._mend(exc):
+                    continue
+                raise StopAsyncIteration from None
+            if not self._leg.ready:
+                self._complete()
+        leg = self._leg
+        chunk = leg.ready.popleft()
+        if chunk.text and chunk.index == 0:
+            self._parts.append(chunk.text)
+        elif chunk.tool_calls or chunk.refusal or chunk.index:
+            leg.plain = False
+        return chunk
 
-    async def _read_in_time(self) -> None:
-        """One read under whichever clock fires first.
+    async def _mend(self, exc: ProviderError | TransportError) -> bool:
+        """What follows a break: True to go on with another leg; False to end, marked as partial.
 
         Raises:
-            StreamBroken: A clock fired, the connection ended or the bytes made no sense; nobody was told
-                that the answer is whole.
+            StreamBroken: The route says so, or there is nothing left to go on with.
         """
-        window = self._window()
-        try:
-            async with asyncio.timeout_at(window.until):
-                await self._read()
-        except TimeoutError as exc:
-            if self._decoder.complete:
-                self._ended = True
-                return
-            raise self._broken(self._clock_error(window), window) from exc
-        except (ProviderError, TransportError) as exc:
-            if self._decoder.complete:  # the answer was whole; what is missing is only its wrapping
-                self._ended = True
-                return
-            raise self._broken(exc, None) from exc
+        leg = self._leg
+        policy = leg.attempt.plan.route.settings.on_break
+        in_time = exc.error_class is not ErrorClass.TOTAL
+        if policy == "continue" and in_time and leg.plain:
+            before = "".join(self._parts)
+            usage = leg.usage(leg.answer())
+            try:
+                self._leg = await self._go_on(leg, exc, before)
+            except ResilioError as nothing_left:
+                exc.add_note(f"nobody could go on: {str(nothing_left).splitlines()[0]}")
+            else:
+                self._spent.append((self._call.cost(leg.attempt.target, usage), usage))
+                self._seams.append(
+                    Seam(
+                        len(before), leg.attempt.target.name, self.target, self._leg.attempt.how, exc.error_class.value
+                    )
+                )
+                return True
+        self._settle(complete=False, broken=str(exc.error_class.value))
+        if policy == "error" or (policy == "continue" and in_time):
+            raise self._broken(exc) from exc
+        self._call.succeed(self.reply)
+        return False
 
-    def _window(self) -> Window:
-        now = self._clock()
-        idle = GRACE if self._decoder.complete else self._attempt.plan.route.settings.clocks.idle
-        until, name = min((now + idle, "idle"), (self._total_until, "total"), (self._call.until, "deadline"))
-        return Window(name, max(0.0, until - now), until, name == "deadline")
-
-    def _clock_error(self, window: Window) -> ResilioError:
-        what = {
-            "idle": f"was silent for {window.seconds:.3g} s in mid-answer",
-            "total": "was still writing when the total clock fired",
-            "deadline": "was still writing at the deadline",
-        }[window.clock]
-        return ProviderUnavailable(
-            f"{self.target} {what}",
-            ErrorClass.IDLE if window.clock == "idle" else ErrorClass.TOTAL,
-            clock=window.clock,
-            clock_seconds=window.seconds,
-        )
-
-    # --- the three ends ------------------------------------------------------------------------
-
-    def _complete(self) -> None:
-        self._response.close()
-        answer = self._decoder.answer()
-        usage = self._call.usage_or_estimate(answer.usage, self._attempt.plan, answer)
-        self._attempt.succeed(usage, slow=self._slow)
-        self._reply = self._call.succeed(self._call.reply(answer, complete=True, usage=usage))
-
-    def _broken(self, exc: ResilioError, window: Window | None) -> StreamBroken:
-        answer = self._decoder.answer()
-        usage = self._call.usage_or_estimate(answer.usage, self._attempt.plan, answer)
-        self._response.close()
-        self._attempt.break_off(exc, usage, window)
-        self._reply = self._call.reply(answer, complete=False, usage=usage)
-        error = StreamBroken(f"stream broken after {len(answer.text)} characters: {exc}", answer.text, usage)
-        error.attempts = self._reply.attempts
+    def _broken(self, exc: ResilioError) -> StreamBroken:
+        reply = self.reply
+        notes = "".join(f" ({note})" for note in getattr(exc, "__notes__", ()))
+        error = StreamBroken(f"stream broken after {len(reply.text)} characters: {exc}{notes}", reply.text, reply.usage)
+        error.attempts = reply.attempts
         self._call.fail(error)
         return error
+
+    # --- the ends ------------------------------------------------------------------------------
+
+    def _complete(self) -> None:
+        answer, usage = self._leg.finish()
+        self._reply = self._call.succeed(self._story(answer, usage, complete=True, broken=None))
+
+    def _settle(self, *, complete: bool, broken: str) -> None:
+        answer = self._leg.answer()
+        self._reply = self._story(answer, self._leg.usage(answer), complete=complete, broken=broken)
+
+    def _story(self, answer: Answer, usage: Usage, *, complete: bool, broken: str | None) -> Reply:
+        """The reply over all legs: the text is what was handed out; usage and cost are those of every leg."""
+        if self._seams:
+            answer = replace(answer, text="".join(self._parts))
+        reply = self._call.reply(answer, self._leg.attempt.target, complete=complete, usage=usage)
+        if not (self._spent or self._seams or broken):
+            return reply
+        cost = reply.cost_usd
+        for spent, used in self._spent:
+            usage = usage + used
+            cost = None if cost is None or spent is None else cost + spent
+        return replace(reply, usage=usage, cost_usd=cost, broken=broken, seams=tuple(self._seams))
 
     def leave(self) -> None:
         """The caller goes away: close upstream and settle what was used. Harmless once the stream is over."""
         if self._reply is not None:
             return
-        if self._decoder.complete:
+        self._leg.ready.clear()
+        if self._leg.complete:
             self._complete()
             return
-        answer = self._decoder.answer()
-        usage = self._call.usage_or_estimate(answer.usage, self._attempt.plan, answer)
-        self._response.close()
         gone = asyncio.CancelledError("the caller left the stream early")
-        self._attempt.fail(gone, usage)
-        self._reply = self._call.reply(answer, complete=False, usage=usage)
+        self._leg.abort(gone)
+        self._settle(complete=False, broken="left")
         self._call.fail(gone)
 
     def __repr__(self) -> str:
-        state = "over" if self._reply is not None else "open"
-        return f"<Stream from {self.target}, {state}>"
+        return f"<Stream from {self.target}, {'over' if self._reply is not None else 'open'}>"

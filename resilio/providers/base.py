@@ -20,6 +20,11 @@ class StreamDecoder(Protocol):
         """Whether the terminal event or finish reason has been seen: only then is the answer whole."""
         ...
 
+    @property
+    def comments(self) -> int:
+        """Keep-alive comments so far: signs of life without content."""
+        ...
+
     def feed(self, data: bytes) -> list[Chunk]:
         """Decode what these bytes complete, in order; an incomplete tail is kept.
 

@@ -22,7 +22,8 @@ def flapping(rng):
     """A provider that fails in every way, and is down now and then."""
     script = Script(answer="one two three four five six", first_token=Uniform(0.01, 0.5), tokens_per_second=50)
     for fault in (
-        Error(status=500), Error(status=503), Error("rate_limit_exceeded", retry_after=0.3), Error("rate_limit_exceeded"),
+        Error(status=500), Error(status=503), Error("rate_limit_exceeded", retry_after=0.3),
+        Error("rate_limit_exceeded"),
         Reset(), Refused(), Silence(), Cut(2), Cut(2, clean=False), Stall(2), Malformed(2), Html(), Stale(),
     ):  # fmt: skip
         script = script.probability(rng.uniform(0.0, 0.04), fault)

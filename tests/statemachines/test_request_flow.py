@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from resilio.statemachines import IllegalEvent
 from resilio.statemachines.request import REQUEST, RequestFlow, RequestState
+from resilio.statemachines.stream import STREAM, StreamFlow
 
 COMMITTED = ["miss", "reserve", "attempt", "content"]
 
@@ -14,29 +15,34 @@ class Model:
     __slots__ = ("state",)
 
 
-@given(st.lists(st.sampled_from([*REQUEST.events, "no_such_event"]), max_size=40))
-def test_the_compiled_stepper_and_the_machine_agree_on_every_sequence_of_events(events):
-    flow, model = RequestFlow(), Model()
-    REQUEST.bind(model)
-    for event in events:
+FLOWS = [(REQUEST, RequestFlow), (STREAM, StreamFlow)]
+
+
+@pytest.mark.parametrize(("table", "stepper"), FLOWS)
+@given(data=st.data())
+def test_the_compiled_stepper_and_the_machine_agree_on_every_sequence_of_events(table, stepper, data):
+    flow, model = stepper(), Model()
+    table.bind(model)
+    for event in data.draw(st.lists(st.sampled_from([*table.events, "no_such_event"]), max_size=40)):
         try:
-            REQUEST.fire(model, event)
+            table.fire(model, event)
         except IllegalEvent:
             with pytest.raises(IllegalEvent):
                 flow.step(event)
         else:
             flow.step(event)
         assert flow.state is model.state
-        assert flow.settled is (model.state in REQUEST.finals)
+        assert flow.settled is (model.state in table.finals)
 
 
-def test_the_compiled_stepper_and_the_machine_agree_in_every_state_on_every_event():
-    flow, model = RequestFlow(), Model()
-    for state in RequestState:
-        for event in REQUEST.events:
+@pytest.mark.parametrize(("table", "stepper"), FLOWS)
+def test_the_compiled_stepper_and_the_machine_agree_in_every_state_on_every_event(table, stepper):
+    flow, model = stepper(), Model()
+    for state in table.states:
+        for event in table.events:
             flow.state = model.state = state
             outcomes = []
-            for fire in (flow.step, lambda event: REQUEST.fire(model, event)):
+            for fire in (flow.step, lambda event: table.fire(model, event)):
                 try:
                     fire(event)
                     outcomes.append("moved")

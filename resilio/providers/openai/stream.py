@@ -264,6 +264,8 @@ class OpenAIStreamDecoder:
 
     def _take(self, body: dict[str, Any], chunks: list[Chunk]) -> None:
         """Take one object of the stream in."""
+        if self._take_plain(body, chunks):
+            return
         usage = None
         if (raw_usage := body.get("usage")) is not None:
             usage = read_usage(raw_usage)
@@ -283,6 +285,24 @@ class OpenAIStreamDecoder:
         except (AttributeError, TypeError) as exc:
             # A number where an object should be, text where a list should: not worth a check a field.
             raise self._malformed(f"with an event of another shape ({exc})") from exc
+
+    def _take_plain(self, body: dict[str, Any], chunks: list[Chunk]) -> bool:
+        """The event most streams consist of: a few letters of a choice that is known. False: it is not one."""
+        choices = body.get("choices")
+        if type(choices) is not list or len(choices) != 1 or body.get("usage") is not None:
+            return False
+        choice = choices[0]
+        if type(choice) is not dict or choice.get("finish_reason"):
+            return False
+        delta = choice.get("delta")
+        if type(delta) is not dict or len(delta) != 1:
+            return False
+        text, index = delta.get("content"), choice.get("index")
+        if type(text) is not str or not text or type(index) is not int or (state := self._choices.get(index)) is None:
+            return False
+        state.text.append(text)
+        chunks.append(Chunk(text, index=index, raw=body))
+        return True
 
     def _take_choice(
         self, choice: dict[str, Any], usage: Usage | None, raw: Mapping[str, Any] | None, chunks: list[Chunk]
