@@ -168,19 +168,50 @@ class RateLimiter:
         ValueError: An unknown dimension, or a limit that is not a positive number.
     """
 
-    __slots__ = ("_dimensions", "_names", "_rest_until")
+    __slots__ = ("_burst_seconds", "_dimensions", "_names", "_rest_until")
 
     def __init__(self, limits: Mapping[str, float], now: float, burst_seconds: float = 60.0) -> None:
         self._dimensions: tuple[_Dimension, ...] = ()
         self._names: dict[str, _Dimension] = {}
         self._rest_until = -math.inf
+        self._burst_seconds = burst_seconds
         for name, limit in limits.items():
             if name not in DIMENSIONS:
                 raise ValueError(f"unknown dimension {name!r}; known are {', '.join(DIMENSIONS)}")
-            rate, burst = limit / 60, limit / 60 * burst_seconds
-            if name == "requests":  # a fraction of a request could never be admitted
-                burst = max(1.0, burst)
+            rate, burst = self._shape(name, limit)
             self._add(name, _Dimension(DIMENSIONS.index(name), TokenBucket(rate, burst, now), (rate, burst)))
+
+    def _shape(self, name: str, limit: float) -> tuple[float, float]:
+        """Rate (1/s) and burst of a limit in units a minute."""
+        burst = limit / 60 * self._burst_seconds
+        return limit / 60, max(1.0, burst) if name == "requests" else burst  # a part of a request helps nobody
+
+    def reconfigure(self, limits: Mapping[str, float], now: float) -> None:
+        """Go by other configured limits from now on; what is in hand or owed stays, and so does a rest.
+
+        A limit that changed forgets what headers had lowered it to: the next header says so again. One that is
+        configured no longer is forgotten, until a header teaches it; what was learned and never configured stays.
+
+        Args:
+            limits: As for the constructor, which must have accepted them.
+            now: Monotonic seconds.
+        """
+        kept: dict[str, _Dimension] = {}
+        for name, dimension in self._names.items():
+            if name in limits:
+                shape = self._shape(name, limits[name])
+                if dimension.configured != shape:
+                    dimension.configured = shape
+                    dimension.bucket.resize(now, *shape)
+                kept[name] = dimension
+            elif dimension.configured is None:
+                kept[name] = dimension
+        for name in limits:
+            if name not in kept:
+                shape = self._shape(name, limits[name])
+                kept[name] = _Dimension(DIMENSIONS.index(name), TokenBucket(*shape, now), shape)
+        self._names = kept
+        self._dimensions = tuple(kept.values())
 
     def __repr__(self) -> str:
         each = ", ".join(f"{name}: {dimension.bucket!r}" for name, dimension in self._names.items())
@@ -249,9 +280,9 @@ class RateLimiter:
         written = reserved.output_tokens - used.output_tokens
         if not taken and not written:
             return
-        credits = (0, taken + written, taken, written)
+        surplus = (0, taken + written, taken, written)
         for dimension in self._dimensions:
-            if credit := credits[dimension.kind]:
+            if credit := surplus[dimension.kind]:
                 dimension.bucket.settle(now, credit)
 
     def refund(self, now: float, reserved: Demand) -> None:

@@ -150,7 +150,8 @@ class Many:
         return got
 
     def acquire(self, demand: Demand = SMALL, **how: Any) -> tuple[Any, Lease]:
-        return self.supervisor.acquire_nowait(self.route, demand, among=self.route.targets, **how)
+        order = self.route.order(self.supervisor.clock, random.Random(1))
+        return self.supervisor.acquire_nowait(order, demand, among=self.route.targets, **how)
 
     async def wait(
         self, target: str = "p/m", demand: Demand = SMALL, *, seconds: float = 60.0, priority: int = 0

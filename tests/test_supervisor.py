@@ -321,11 +321,11 @@ async def test_the_first_target_that_admits_is_taken_in_the_configured_order():
 async def test_only_the_targets_that_are_left_are_asked():
     async with many(*TWO) as w:
         b = w.route.targets[1]
-        target, _ = w.supervisor.acquire_nowait(w.route, SMALL, among=[b])
+        target, _ = w.supervisor.acquire_nowait(w.route.targets, SMALL, among=[b])
         assert target is b
         assert w.provider("a").in_flight == 0
         with pytest.raises(NoLease) as refused:
-            w.supervisor.acquire_nowait(w.route, SMALL, among=[])
+            w.supervisor.acquire_nowait(w.route.targets, SMALL, among=[])
         assert refused.value.refusals == ()
         assert refused.value.retry_after is None
 

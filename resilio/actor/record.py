@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from resilio.actor.lease import Lease
     from resilio.actor.refusal import Refusal
 
-__all__ = ["Key", "ModelRecord", "ProviderRecord", "Waiter"]
+__all__ = ["Key", "ModelRecord", "ProviderRecord", "Waiter", "limits_by_group"]
 
 logger = logging.getLogger("resilio")
 
@@ -93,7 +93,7 @@ class ModelRecord:
 
     def view(self, now: float, weight: float = 1.0) -> TargetView:
         """What routing may know of this target."""
-        return TargetView(self.name, self.in_flight, self.peak.value(now), weight)
+        return TargetView(self.name, self.in_flight, self.peak.value(now), weight, self.settings.price)
 
 
 class Waiter:
@@ -148,7 +148,7 @@ class ProviderRecord:
             )
             for model, its in settings.models.items()
         }
-        self.keys = [Key(index, secret, _limits(self.models.values()), now) for index, secret in enumerate(keys)]
+        self.keys = [Key(index, secret, limits_by_group(self.models.values()), now) for index, secret in enumerate(keys)]
         for record in self.models.values():
             record.keys = tuple((key, key.limiters[record.group]) for key in self.keys)
         self.retry_budget = RetryBudget(settings.retry_budget, now)
@@ -189,7 +189,7 @@ class ProviderRecord:
         )
 
 
-def _limits(records: Iterable[ModelRecord]) -> dict[str, dict[str, float]]:
+def limits_by_group(records: Iterable[ModelRecord]) -> dict[str, dict[str, float]]:
     """Limits by model group; where models of one group differ the smallest holds."""
     groups: dict[str, dict[str, float]] = {}
     for record in records:

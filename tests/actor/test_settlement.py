@@ -78,11 +78,14 @@ def test_what_never_came_to_an_end_is_no_evidence_whatever_it_carries(outcome, e
     everything_is_back(p)
 
 
-@pytest.mark.parametrize("error_class", [error for error in ErrorClass if ERROR_RULES[error].counts is Counts.TARGET])
-def test_a_failure_that_was_ignored_for_the_callers_sake_leaves_the_target_alone(error_class):
+@pytest.mark.parametrize(
+    "error_class", [error for error in ErrorClass if ERROR_RULES[error].counts is not Counts.NEITHER]
+)
+def test_a_failure_that_was_ignored_for_the_callers_sake_opens_nothing(error_class):
     p = one(LIMITS)
     p.settle(p.lease(), Outcome.IGNORED, error_class)
     assert counted(p.model().breaker, p.now) == "."
+    assert counted(p.record.breaker, p.now) == ("." if error_class is ErrorClass.CONNECT else "+")
 
 
 def test_ignored_without_a_class_says_nothing():

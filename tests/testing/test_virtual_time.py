@@ -79,7 +79,7 @@ def test_a_deadlock_is_reported_with_the_line_everybody_waits_at():
     async def main():
         await asyncio.Event().wait()
 
-    with pytest.raises(Deadlock, match=r"main.*asyncio.locks|test_loop\.py"):
+    with pytest.raises(Deadlock, match=r"main.*asyncio.locks|test_virtual_time\.py"):
         run(main())
 
 
