@@ -20,7 +20,7 @@ from resilio import ladder
 from resilio.actor import Lease, Outcome
 from resilio.dispatch.attempt import Attempt, Engine
 from resilio.dispatch.call import Call, Plan
-from resilio.dispatch.hedge import Failure, Try, race
+from resilio.dispatch.hedge import Failure, Try, once, race
 from resilio.dispatch.leg import Leg
 from resilio.dispatch.stream import Stream
 from resilio.errors import (
@@ -94,7 +94,8 @@ class Dispatcher:
 
     async def _answer(self, call: Call, route: RouteRecord) -> Reply:
         """A whole answer; a stream it is collected from is kept back until its end, so it can start over anywhere."""
-        got = await self._run(call, self._plan(call, route), Attempt.whole, hold_back=math.inf)
+        begin: Try[Reply | Leg] = Attempt.ask if route.settings.upstream_stream == "as_asked" else Attempt.whole
+        got = await self._run(call, self._plan(call, route), begin, hold_back=math.inf)
         if isinstance(got, Reply):
             return got
         call.first_token = got.first_token_at - call.started
@@ -128,7 +129,8 @@ class Dispatcher:
             target, lease = await self._lease(call, plan)
             plan.began(target)
             attempt = Attempt(self._engine, call, plan, target, lease)
-            got = await race(attempt, begin, self._hedge)
+            hedged = plan.route.settings.hedge is not None
+            got = await (race(attempt, begin, self._hedge) if hedged else once(attempt, begin))
             if isinstance(got, Leg) and hold_back:
                 attempt = got.attempt
                 got = await self._hold_back(got, hold_back)
@@ -144,6 +146,9 @@ class Dispatcher:
         except (ProviderError, TransportError) as exc:
             if exc.error_class is not ErrorClass.TOTAL:
                 return Failure(leg.attempt, exc)
+        except BaseException as exc:  # the caller is gone, or a bug of ours: nobody else knows of this leg
+            leg.abort(exc)
+            raise
         return leg
 
     def _hedge(self, first: Attempt) -> Attempt | None:

@@ -65,8 +65,8 @@ class Attempt:
     """One attempt of a call on a leased target."""
 
     __slots__ = (
-        "_exchange", "_reserved_usd", "_waited", "_window", "call", "engine", "how", "lease", "plan", "started",
-        "target",
+        "_exchange", "_inside", "_reserved_usd", "_scope", "_streams", "_waited", "_window", "call", "engine", "how",
+        "lease", "plan", "started", "target",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, call: Call, plan: Plan, target: RouteTarget, lease: Lease) -> None:
@@ -82,6 +82,9 @@ class Attempt:
         self._reserved_usd = 0.0
         self._window: Window | None = None
         """The clock that runs now."""
+        self._inside: Window
+        """The attempt's own clock, inside which the others run."""
+        self._scope: asyncio.Timeout | None = None
         self.how = ""
         """For a leg that goes on where another broke off: prefill or restart."""
 
@@ -146,9 +149,8 @@ class Attempt:
         return leg
 
     async def whole(self) -> Reply | Leg:
-        """A whole answer; for ``upstream_stream = "auto"``, where the target can stream, a leg to collect it from."""
-        streams = Capability.STREAMING in self.target.model.capabilities
-        if streams and self.plan.route.settings.upstream_stream == "auto":
+        """A whole answer, or a leg to collect it from where the target can stream: ``upstream_stream = "auto"``."""
+        if Capability.STREAMING in self.target.model.capabilities:
             return await self.open_leg()
         return await self.ask()
 
@@ -176,25 +178,36 @@ class Attempt:
             max_output_tokens=self.plan.max_output_tokens,
         )
 
-        def connecting() -> None:
-            self._window = connect = self.plan.connect_window(engine.clock(), window)
-            scope.reschedule(connect.until)
-
-        def connected() -> None:
-            self._window = head = self.plan.headers_window(engine.clock(), window) if stream else window
-            scope.reschedule(head.until)
-
-        self._exchange.on_connecting = connecting
-        self._exchange.on_connected = connected
+        exchange = self._exchange
+        self._scope, self._inside, self._streams = scope, window, stream
+        exchange.on_connecting, exchange.on_connected = self._connecting, self._connected
         if stream and self.plan.route.settings.clocks.headers is not None:
-            connected()  # a kept-alive connection tells nothing: the clock runs from here until a new one is opened
-        response = await self._send_or_replay(encoded)
+            self._connected()  # a kept-alive connection tells nothing: the clock runs until a new one is opened
+        try:
+            response = await self._send_or_replay(encoded)
+        finally:
+            # The exchange knows the attempt and the attempt the exchange: left so, every call would be garbage
+            # that only the cycle collector finds, at a tenth of what a call costs.
+            exchange.on_connecting = exchange.on_connected = self._scope = None
         if self._window is not window:
             self._window = window
             scope.reschedule(window.until)
         if readings := target.codec.limits(response.headers, wall_now=engine.wall()):
             lease.learn(engine.clock(), readings)
         return response
+
+    def _connecting(self) -> None:
+        """A new connection is being opened: the connect clock runs."""
+        assert self._scope is not None, "only an exchange under way calls this"
+        self._window = connect = self.plan.connect_window(self.engine.clock(), self._inside)
+        self._scope.reschedule(connect.until)
+
+    def _connected(self) -> None:
+        """It is open: the attempt's own clock runs, or that of the response's head."""
+        assert self._scope is not None, "only an exchange under way calls this"
+        inside = self._inside
+        self._window = head = self.plan.headers_window(self.engine.clock(), inside) if self._streams else inside
+        self._scope.reschedule(head.until)
 
     async def _send_or_replay(self, request: HttpRequest) -> Response:
         """Send; a kept-alive connection that dies before any byte of a response gets one replay, at once.
@@ -305,7 +318,11 @@ class Attempt:
     def _says_nothing(self, exc: BaseException) -> bool:
         """Whether a clock of ours fired so early that even a healthy provider would have been caught."""
         window = self._window
-        if getattr(exc, "clock", None) is None or window is None or not window.shortened:
+        if getattr(exc, "clock", None) is None or window is None:
+            return False
+        if self._exchange.queued:  # it was never asked for a connection: our own limit was reached
+            return True
+        if not window.shortened:
             return False
         if window.clock == "deadline":  # it was writing all the time; the caller had no more to give
             return True

@@ -16,7 +16,7 @@ from resilio.dispatch.attempt import Attempt
 from resilio.dispatch.leg import Leg
 from resilio.errors import ERROR_RULES, BudgetExceeded, ProviderError, Then, TransportError
 
-__all__ = ["Failure", "Try", "race"]
+__all__ = ["Failure", "Try", "once", "race"]
 
 T = TypeVar("T")
 Try = Callable[[Attempt], Awaitable[T]]
@@ -48,7 +48,7 @@ async def race(first: Attempt, begin: Try[T], second: Callable[[Attempt], Attemp
     plan = first.plan
     wait = plan.hedge_after(first.target, streamed=begin is not Attempt.ask)
     if wait is None:
-        return await _try(first, begin)
+        return await once(first, begin)
     plan.route.hedge_budget.record_call(first.started)
     running = {_start(first, begin): first}
     try:
@@ -67,7 +67,8 @@ async def race(first: Attempt, begin: Try[T], second: Callable[[Attempt], Attemp
         await _call_off(running)
 
 
-async def _try(attempt: Attempt, begin: Try[T]) -> T | Failure:
+async def once(attempt: Attempt, begin: Try[T]) -> T | Failure:
+    """Run one attempt alone: the usual case."""
     try:
         return await begin(attempt)
     except (ProviderError, TransportError, BudgetExceeded) as exc:
@@ -75,7 +76,7 @@ async def _try(attempt: Attempt, begin: Try[T]) -> T | Failure:
 
 
 def _start(attempt: Attempt, begin: Try[T]) -> asyncio.Task[T | Failure]:
-    task = asyncio.create_task(_try(attempt, begin), name=f"resilio attempt {attempt.target.name}")
+    task = asyncio.create_task(once(attempt, begin), name=f"resilio attempt {attempt.target.name}")
     tasks = attempt.engine.tasks
     tasks.add(task)
     task.add_done_callback(tasks.discard)
