@@ -10,23 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
+from resilio.config import NetworkSettings
 from resilio.models import HttpRequest
 
-__all__ = ["Exchange", "Response", "Transport"]
+__all__ = ["DIRECT", "Exchange", "Response", "Transport"]
+
+DIRECT: Final = NetworkSettings()
+"""No proxy, this machine's CAs, no limit."""
 
 
 @dataclass(slots=True)
 class Exchange:
     """What the two sides of one HTTP exchange tell each other while it runs.
 
-    The caller may set the callbacks and `fresh`. The transport calls `reusing`, or `connecting` and then
-    `connected`, before it sends.
+    The caller may set the callbacks, `fresh`, and whose connection it is. The transport calls `reusing`, or
+    `connecting` and then `connected`, before it sends; `queueing` comes before either where a limit is reached.
     """
 
     on_connecting: Callable[[], None] | None = None
-    """No idle connection was at hand and a new one is being opened: the connect clock runs from here."""
+    """No idle connection is at hand and one is waited for or opened: the connect clock runs from here."""
     on_connected: Callable[[], None] | None = None
     """A new connection is open: the connect clock stops. Neither is called for a reused connection."""
     fresh: bool = False
@@ -35,20 +39,35 @@ class Exchange:
     """A connection is in hand: from here on the provider may have seen the request."""
     reused: bool = False
     """That connection had served another request before."""
+    network: NetworkSettings = DIRECT
+    """How to connect. One object for all exchanges of a provider: transports compare it by identity first."""
+    provider: str = ""
+    """Name of the provider: connections are limited for each, and messages name it."""
+    queued: bool = False
+    """All `max_connections` are in use and one must come free."""
 
     def reusing(self) -> None:
         """Say that a kept-alive connection is taken (for transports)."""
+        if self.queued:  # the one waited for: the connect clock has been running and stops
+            self.connected()
         self.sent = self.reused = True
+
+    def queueing(self) -> None:
+        """Say that a connection has to come free first (for transports)."""
+        self.connecting()
+        self.queued = True
 
     def connecting(self) -> None:
         """Say that a new connection is being opened (for transports)."""
         self.sent = self.reused = False
-        if self.on_connecting is not None:
+        if self.queued:  # its turn has come, on the clock that runs already
+            self.queued = False
+        elif self.on_connecting is not None:
             self.on_connecting()
 
     def connected(self) -> None:
         """Say that the new connection is open and the request is about to be sent (for transports)."""
-        self.sent = True
+        self.sent, self.queued = True, False
         if self.on_connected is not None:
             self.on_connected()
 

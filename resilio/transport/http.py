@@ -1,44 +1,27 @@
-"""The transport on aiohttp: one session, connections kept alive, exceptions translated."""
+"""The transport on aiohttp: a pool of connections per network, kept alive, exceptions translated.
+
+Left out: how connections are made (`resilio.transport.pool`) and what an exception means
+(`resilio.transport.advice`). The rule that keeps it simple: whatever aiohttp raises leaves here translated.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Final
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from yarl import URL
+from aiohttp.abc import AbstractResolver
 
 from resilio.errors import ErrorClass, TransportError
 from resilio.models import HttpRequest
 from resilio.transport import Exchange, Response
-
-if TYPE_CHECKING:
-    from aiohttp.client import ClientTimeout
-    from aiohttp.client_reqrep import ClientRequest
-    from aiohttp.tracing import Trace
+from resilio.transport.advice import cut, no_proxy_credentials, redirected, too_large, translate
+from resilio.transport.pool import Pool, current
 
 __all__ = ["AiohttpTransport"]
 
-
-_exchange: ContextVar[Exchange] = ContextVar("resilio_exchange")
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Tells the exchange when a new connection has to be opened: no aiohttp exception says whether one was.
-
-    A trace configuration would tell too, at several times the cost of each call.
-    """
-
-    async def _create_connection(
-        self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout
-    ) -> ResponseHandler:
-        exchange = _exchange.get()
-        exchange.connecting()
-        protocol = await super()._create_connection(req, traces, timeout)
-        exchange.connected()
-        return protocol
+_REFUSED: Final = frozenset((301, 302, 303, 307, 308, 407))
+"""Statuses that no provider's answer has: redirects, and a proxy that wants credentials."""
 
 
 class _AiohttpResponse:
@@ -55,7 +38,7 @@ class _AiohttpResponse:
         reply = self._reply
         length = reply.content_length
         if length is not None and length > limit:
-            raise _too_large(limit, f"it announces {length} bytes")
+            raise too_large(limit, f"it announces {length} bytes")
         try:
             if length is not None and "Content-Encoding" not in reply.headers:
                 return await reply.read()
@@ -64,132 +47,87 @@ class _AiohttpResponse:
             while part := await reply.content.readany():
                 parts += part
                 if len(parts) > limit:
-                    raise _too_large(limit, f"{len(parts)} bytes and more have come")
+                    raise too_large(limit, f"{len(parts)} bytes and more have come")
             return bytes(parts)
         except (aiohttp.ClientError, OSError) as exc:
-            raise _cut(exc) from exc
+            raise cut(exc) from exc
 
     async def read_some(self) -> bytes:
         try:
             return await self._reply.content.readany()
         except (aiohttp.ClientError, OSError) as exc:
-            raise _cut(exc) from exc
+            raise cut(exc) from exc
 
     def close(self) -> None:
         self._reply.close()
 
 
-def _too_large(limit: int, what: str) -> TransportError:
-    return TransportError(
-        f"the answer is longer than max_body_bytes = {limit}: {what}", ErrorClass.MALFORMED, answered=True
-    )
-
-
-def _cut(exc: BaseException) -> TransportError:
-    if isinstance(exc, aiohttp.ClientPayloadError) and "encoding" in str(exc).lower() and "length" not in str(exc):
-        return TransportError(f"the answer cannot be decompressed: {exc}", ErrorClass.MALFORMED, answered=True)
-    return TransportError(
-        f"the connection ended before the answer was whole ({_name(exc)})",
-        ErrorClass.TRUNCATED,
-        answered=True,
-    )
-
-
-def _name(exc: BaseException) -> str:
-    text = str(exc)
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
-
-
-def _translate(exc: BaseException, url: str, exchange: Exchange) -> TransportError:
-    """The one place where aiohttp's exceptions become ours."""
-    host = URL(url).authority
-    if isinstance(exc, aiohttp.InvalidURL):
-        return TransportError(f"{url!r} is not a URL: check base_url", ErrorClass.CONNECT)
-    if not exchange.sent:
-        return TransportError(f"cannot connect to {host} ({_name(exc)}): {_advice(exc)}", ErrorClass.CONNECT)
-    if isinstance(exc, aiohttp.ClientResponseError | ValueError):
-        return TransportError(f"{host} did not answer in HTTP ({_name(exc)})", ErrorClass.MALFORMED, answered=True)
-    kind = "a kept-alive" if exchange.reused else "the"
-    return TransportError(
-        f"{host} closed {kind} connection before answering ({_name(exc)})",
-        ErrorClass.DISCONNECTED,
-        reused=exchange.reused,
-    )
-
-
-def _advice(exc: BaseException) -> str:
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
-        return "the name does not resolve; check the host in base_url and this machine's DNS"
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return "TLS failed; check https or http in base_url, the certificate and this machine's CA store"
-    return "nothing accepts connections there; check host and port in base_url, and that the server runs"
-
-
 class AiohttpTransport:
-    """One aiohttp session for all providers.
+    """Sends to all providers; those with equal network settings share connections.
 
-    Connections are not limited here: each provider's own concurrency limit is, and a pool that
-    queues in silence would make clocks lie. Opened at the first request, on the running loop.
+    Connections are limited only where `max_connections` says so: each provider's own concurrency limit is
+    there already, and a pool that queues in silence would make clocks lie. Waiting for a connection counts as
+    connecting. Pools are opened by their first request, on the running loop.
+
+    Args:
+        resolver: Looks names up in place of this machine's resolver; it is the caller's to close.
     """
 
-    def __init__(self, *, keepalive: float = 15.0, dns_ttl: int = 60) -> None:
-        """Prepare; nothing is opened yet.
+    def __init__(self, *, resolver: AbstractResolver | None = None) -> None:
+        self._resolver = resolver
+        self._pools: dict[object, Pool] = {}
+        """By settings; where connections are limited, by settings and provider."""
+        self._of_provider: dict[str, tuple[object, Pool]] = {}
+        """The settings object a provider last came with, and its pool: found without comparing settings."""
+        self._closed = False
 
-        Args:
-            keepalive: Seconds an idle connection is kept for reuse.
-            dns_ttl: Seconds a resolved name is remembered.
-        """
-        self._keepalive, self._dns_ttl = keepalive, dns_ttl
-        self._session: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
-        """For replays that must not meet another dead connection of the pool: it keeps none alive."""
-        self._urls: dict[str, URL] = {}
-
-    def _open(self, *, fresh: bool) -> aiohttp.ClientSession:
-        keepalive: dict[str, Any] = {"force_close": True} if fresh else {"keepalive_timeout": self._keepalive}
-        return aiohttp.ClientSession(
-            connector=_Connector(limit=0, ttl_dns_cache=self._dns_ttl, **keepalive),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-            # No Accept-Encoding: unpacking a few kilobytes costs more than sending them.
-            skip_auto_headers=("Accept-Encoding", "User-Agent"),
-        )
-
-    def _session_for(self, exchange: Exchange) -> aiohttp.ClientSession:
-        if exchange.fresh:
-            if self._fresh is None:
-                self._fresh = self._open(fresh=True)
-            return self._fresh
-        if self._session is None:
-            self._session = self._open(fresh=False)
-        return self._session
+    def _pool(self, exchange: Exchange) -> Pool:
+        """The pool of an exchange whose provider, or whose settings, were not met before."""
+        if self._closed:
+            raise TransportError("cannot connect: the transport is closed", ErrorClass.CONNECT)
+        network, provider = exchange.network, exchange.provider
+        # A limit is one provider's own: whom it shares settings with must not use it up.
+        key: object = network if network.max_connections is None else (network, provider)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = Pool(network, provider, self._resolver)
+        self._of_provider[provider] = network, pool
+        return pool
 
     async def send(self, request: HttpRequest, exchange: Exchange) -> Response:
         """See `Transport.send`."""
-        session = self._session_for(exchange)
-        url = self._urls.get(request.url)
-        if url is None:
-            url = self._urls[request.url] = _parse(request.url)
+        known = self._of_provider.get(exchange.provider)
+        pool = known[1] if known is not None and known[0] is exchange.network else self._pool(exchange)
+        url, proxy, credentials = pool.targets.get(request.url) or pool.target(request.url)
+        headers = request.headers
+        if credentials is not None and url.scheme == "http":  # no tunnel: the request itself is the proxy's
+            headers = {**headers, **credentials}
         exchange.reusing()  # until a new connection proves to be needed
-        _exchange.set(exchange)
+        current.set(exchange)
         try:
-            reply = await session.request(
-                request.method, url, data=request.body, headers=request.headers, allow_redirects=False
+            reply = await pool.session.request(
+                request.method,
+                url,
+                data=request.body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=proxy,
+                proxy_headers=credentials,
+                ssl=pool.tls,
             )
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise _translate(exc, request.url, exchange) from exc
+            raise translate(exc, url, proxy, exchange, pool.network) from exc
+        if reply.status in _REFUSED:
+            reply.close()
+            if reply.status == 407:
+                raise no_proxy_credentials(url, proxy, pool.network)
+            raise redirected(reply.status, url, reply.headers.get("Location", ""))
         return _AiohttpResponse(reply)
 
     async def aclose(self) -> None:
-        """Close every connection; harmless when none was opened."""
-        sessions = [session for session in (self._session, self._fresh) if session is not None]
-        self._session = self._fresh = None
-        for session in sessions:
-            await session.close()
-
-
-def _parse(url: str) -> URL:
-    try:
-        return URL(url, encoded=True)
-    except ValueError as exc:
-        raise TransportError(f"{url!r} is not a URL: check base_url", ErrorClass.CONNECT) from exc
+        """Close every connection, those in use too; harmless when none was opened. Nothing is sent after it."""
+        self._closed = True
+        pools, self._pools = list(self._pools.values()), {}
+        self._of_provider.clear()
+        for pool in pools:
+            await pool.aclose()
