@@ -2,6 +2,7 @@
 
 A strategy sees a snapshot of the targets and returns all their indices, best first. It leaves none out:
 whether a target admits the request is its actor's answer, and whether it can serve it is checked before.
+It is asked once for each call, whatever is retried later, so one that counts its answers counts calls.
 Pure: no clock, no await, random numbers are an argument. The rule that keeps it simple: a strategy
 that does not need the snapshot never asks for it, so the plain order costs nothing.
 """
@@ -15,12 +16,30 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol
 
-__all__ = ["STRATEGIES", "PeakEwma", "Strategy", "TargetView", "least_loaded", "priority"]
+from resilio.config import Price
+
+__all__ = [
+    "STRATEGIES",
+    "PeakEwma",
+    "RoundRobin",
+    "Strategy",
+    "TargetView",
+    "Weighted",
+    "as_configured",
+    "blended_usd",
+    "cheapest",
+    "least_loaded",
+    "priority",
+    "view_of_group",
+]
+
+_INPUT_SHARE: Final = 0.75
+"""Of a typical call's tokens: three of input to one of output, the blend by which Artificial Analysis compares."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetView:
-    """One target, as a strategy sees it."""
+    """One target, as a strategy sees it; or a nested route as if it were one: see `view_of_group`."""
 
     name: str
     in_flight: int
@@ -28,7 +47,26 @@ class TargetView:
     peak_latency: float = 0.0
     """Seconds, decayed: `PeakEwma.value`. 0.0: nothing is known of it."""
     weight: float = 1.0
-    """How much it may be preferred to others at the same cost; at 0 it comes last."""
+    """How much it is preferred to others; at 0 it comes last."""
+    price: Price | None = None
+    """None: unknown."""
+
+
+def view_of_group(name: str, views: Sequence[TargetView], weight: float) -> TargetView:
+    """A nested route as one target: as busy as the least busy of its targets, as dear as the dearest.
+
+    A request sent there goes to about the least busy; which it will cost like is not known before, so
+    the highest price is taken, and none where any is unknown.
+    """
+    idlest = min(views, key=lambda view: view.peak_latency * (view.in_flight + 1))
+    prices = [view.price for view in views if view.price is not None]
+    dearest = max(prices, key=blended_usd) if len(prices) == len(views) else None
+    return TargetView(name, idlest.in_flight, idlest.peak_latency, weight, dearest)
+
+
+def blended_usd(price: Price) -> float:
+    """One figure to compare prices by: US dollars for a million tokens, three of input to one of output."""
+    return price.input * _INPUT_SHARE + price.output * (1 - _INPUT_SHARE)
 
 
 class PeakEwma:
@@ -79,7 +117,17 @@ class PeakEwma:
 
 
 class Strategy(Protocol):
-    """Orders the targets of a route."""
+    """Orders the targets of a route.
+
+    A configuration names one of one's own as ``strategy = "my_package.my_module:cheap_then_idle"``:
+
+        def cheap_then_idle(views, count, rng):
+            seen = views()
+            return sorted(range(count), key=lambda index: (seen[index].price is None, seen[index].in_flight))
+
+    A function serves all routes that name it; of a class, each route gets an instance, which may hold state.
+    One of one's own may leave targets out: they are not asked for this call.
+    """
 
     def __call__(self, views: Callable[[], Sequence[TargetView]], count: int, rng: random.Random) -> Sequence[int]:
         """Put the targets into the order in which to try them.
@@ -96,13 +144,79 @@ class Strategy(Protocol):
 
 
 @lru_cache(maxsize=256)
-def _as_configured(count: int) -> tuple[int, ...]:
+def as_configured(count: int) -> tuple[int, ...]:
+    """The order of the configuration: the same object each time, so that it can be told by identity."""
     return tuple(range(count))
 
 
 def priority(views: Callable[[], Sequence[TargetView]], count: int, rng: random.Random) -> Sequence[int]:
     """As configured: the next target is for when the ones before it do not take the request."""
-    return _as_configured(count)
+    return as_configured(count)
+
+
+class Weighted:
+    """Shares calls out by weight, evenly spread; the others follow by weight, for when the first does not take one.
+
+    Smooth weighted round robin, as in nginx (M. Dounin, "Upstream: smooth weighted round-robin balancing",
+    nginx 1.3.1, 2012): at each call every target's credit grows by its weight, and the one with most
+    credit is chosen and pays the sum of all weights. Weights 5, 1, 1 give a a b a c a a, not a a a a a b c.
+    Weights are read once: a route that is configured anew gets a new strategy.
+    """
+
+    __slots__ = ("_credit", "_orders", "_total", "_weights")
+
+    def __init__(self) -> None:
+        self._weights: list[float] = []
+        self._credit: list[float] = []
+        self._orders: list[tuple[int, ...]] = []
+        self._total = 0.0
+
+    def _begin(self, views: Sequence[TargetView]) -> None:
+        self._weights = [view.weight for view in views]
+        self._credit = [0.0] * len(views)
+        self._total = sum(self._weights)
+        by_weight = sorted(range(len(views)), key=lambda index: -self._weights[index])
+        self._orders = [(first, *(each for each in by_weight if each != first)) for first in range(len(views))]
+
+    def __call__(self, views: Callable[[], Sequence[TargetView]], count: int, rng: random.Random) -> Sequence[int]:
+        """See `Strategy`."""
+        if len(self._weights) != count:
+            self._begin(views())
+        if not self._total:
+            return as_configured(count)
+        credit, most, best = self._credit, -math.inf, 0
+        for index, weight in enumerate(self._weights):
+            if weight:
+                credit[index] += weight
+                if credit[index] > most:
+                    most, best = credit[index], index
+        credit[best] -= self._total
+        return self._orders[best]
+
+
+class RoundRobin:
+    """Each target in turn; those after it follow, round to the one before it."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def __call__(self, views: Callable[[], Sequence[TargetView]], count: int, rng: random.Random) -> Sequence[int]:
+        """See `Strategy`."""
+        if count < 2:
+            return as_configured(count)
+        first = self._next % count
+        self._next = first + 1
+        return (*range(first, count), *range(first))
+
+
+def cheapest(views: Callable[[], Sequence[TargetView]], count: int, rng: random.Random) -> Sequence[int]:
+    """By price; unknown prices come last, and what costs the same stays as configured."""
+    if count < 2:
+        return as_configured(count)
+    prices = [math.inf if view.price is None else blended_usd(view.price) for view in views()]
+    return sorted(range(count), key=prices.__getitem__)
 
 
 def _costs(views: Sequence[TargetView]) -> list[tuple[float, bool]]:
@@ -135,16 +249,27 @@ def least_loaded(views: Callable[[], Sequence[TargetView]], count: int, rng: ran
     Load Balancing", IEEE TPDS 12(10), 2001.
     """
     if count < 2:
-        return _as_configured(count)
-    costs = _costs(views())
-    one, other = _draw_two(count, rng)
-    winner = one if costs[one] <= costs[other] else other
+        return as_configured(count)
+    seen = views()
+    costs = _costs(seen)
+    drawn = as_configured(count)
+    if not all(view.weight > 0 for view in seen):
+        # Two of weight 0 must not be drawn together while there are others.
+        drawn = tuple(index for index in drawn if seen[index].weight > 0) or drawn
+    if len(drawn) == 1:
+        winner = drawn[0]
+    else:
+        one, other = (drawn[place] for place in _draw_two(len(drawn), rng))
+        winner = one if costs[one] <= costs[other] else other
     rest = sorted((index for index in range(count) if index != winner), key=costs.__getitem__)
     return (winner, *rest)
 
 
 STRATEGIES: Final[dict[str, Callable[[], Strategy]]] = {
     "priority": lambda: priority,
+    "weighted": Weighted,
+    "round_robin": RoundRobin,
     "least_loaded": lambda: least_loaded,
+    "cheapest": lambda: cheapest,
 }
 """Name in the configuration -> makes one for a route; a strategy that keeps state starts afresh for each."""

@@ -28,7 +28,9 @@ def never_asked():
     raise AssertionError("the snapshot was taken for nothing")
 
 
-some_weights = st.lists(st.sampled_from([0.0, 0.25, 1.0, 3.0]) | st.floats(0.01, 100), min_size=1, max_size=7).filter(any)
+some_weights = st.lists(st.sampled_from([0.0, 0.25, 1.0, 3.0]) | st.floats(0.01, 100), min_size=1, max_size=7).filter(
+    any
+)
 
 
 @given(some_weights)

@@ -77,6 +77,19 @@ def test_a_rule_is_shadowed_just_when_no_call_is_left_to_it(all_rules):
     assert bool(shadows(all_rules, last, ROUTES)) is not left
 
 
+@given(st.lists(st.builds(Condition, min_input_tokens=size, max_input_tokens=size), min_size=2, max_size=5))
+def test_sizes_that_leave_a_gap_leave_calls_to_a_later_rule(whens):
+    all_rules = [RuleSettings(use="chat", when=when) for when in whens]
+    last = len(all_rules) - 1
+    left = any(
+        applies(all_rules[last], "chat", Identity(), tokens)
+        and not any(applies(rule, "chat", Identity(), tokens) for rule in all_rules[:last])
+        for tokens in range(1, 7)
+    )
+    possible = (whens[last].min_input_tokens or 1) <= (whens[last].max_input_tokens or 6)
+    assert not possible or bool(shadows(all_rules, last, ROUTES)) is not left
+
+
 @given(st.lists(rules, min_size=2, max_size=5))
 def test_those_said_to_shadow_a_rule_are_enough_to_do_so(all_rules):
     last = len(all_rules) - 1
@@ -104,3 +117,5 @@ def test_two_rules_that_share_the_sizes_between_them_shadow_a_third():
     anyone = RuleSettings(use="code", when=Condition(user="x"))
     assert shadows([short, long, anyone], 2, ROUTES) == [0, 1]
     assert shadows([short, anyone], 1, ROUTES) == []
+    longer = RuleSettings(use="code", when=Condition(min_input_tokens=6))
+    assert shadows([short, longer, anyone], 2, ROUTES) == []  # 5 is left
