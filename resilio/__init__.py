@@ -7,6 +7,7 @@ from resilio.errors import (
     BudgetExceeded,
     CircuitOpen,
     ConfigError,
+    ControlError,
     DeadlineExceeded,
     Exhausted,
     InvalidRequest,
@@ -26,10 +27,11 @@ from resilio.errors import (
     ResilioError,
     StreamBroken,
     TransportError,
+    UnknownProvider,
     UnknownRoute,
     Unsupported,
 )
-from resilio.models import AttemptRecord, Chunk, Level, Reply, ToolCall, Usage
+from resilio.models import AttemptRecord, CacheHit, Chunk, Level, Reply, ToolCall, Usage
 from resilio.status import Status
 
 __version__ = "0.1.0"
@@ -37,12 +39,14 @@ __version__ = "0.1.0"
 __all__ = [
     "AttemptRecord",
     "BudgetExceeded",
+    "CacheHit",
     "Chunk",
     "CircuitOpen",
     "Client",
     "CompletionRequest",
     "Config",
     "ConfigError",
+    "ControlError",
     "DeadlineExceeded",
     "Done",
     "Exhausted",
@@ -68,6 +72,7 @@ __all__ = [
     "StreamBroken",
     "ToolCall",
     "TransportError",
+    "UnknownProvider",
     "UnknownRoute",
     "Unsupported",
     "Usage",

@@ -8,29 +8,39 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from resilio import config as configuration
 from resilio.budget import SpendCap
+from resilio.cache import CacheControl, CacheMode, cache_control
 from resilio.config import Config
+from resilio.control import FileWatch, ProviderControl
 from resilio.dispatch import Dispatcher, Engine, Stream
 from resilio.dispatch.call import Call
-from resilio.errors import MalformedRequest, ResilioError, UnknownRoute
-from resilio.events import Listener
+from resilio.errors import ConfigError, MalformedRequest, ResilioError, UnknownRoute
+from resilio.events import ConfigApplied, ConfigRefused, Event, Listener
 from resilio.models import Identity, Message, Reply, Request
+from resilio.rules import first_match
+from resilio.snapshot import difference
 from resilio.status import Status, status_of
 from resilio.supervisor import Supervisor
 from resilio.transport import Transport
 
+if TYPE_CHECKING:
+    from resilio.control.server import ControlServer
+
 __all__ = ["Client", "CompletionRequest", "Done", "StreamContext"]
+
+logger = logging.getLogger("resilio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +84,10 @@ class Client:
     Args:
         config: A checked `Config`, or the dict form of the TOML.
         listeners: Called with every event; see `resilio.events`.
-        transport: For tests; the default is one shared aiohttp session.
+        transport: For tests; the default is aiohttp, with a pool for each kind of network settings.
         rng: For reproducible runs: jitter and load balancing draw from it.
         wall: Unix clock, for hints that providers give as dates.
+        control_socket: Unix socket on which `resilio ctl` reaches this client; default as configured, or none.
 
     Raises:
         ConfigError: `config` is a dict and wrong.
@@ -90,8 +101,13 @@ class Client:
         transport: Transport | None = None,
         rng: random.Random | None = None,
         wall: Callable[[], float] = time.time,
+        control_socket: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.config = config if isinstance(config, Config) else configuration.load_config(config)
+        self._config = config if isinstance(config, Config) else configuration.load_config(config)
+        self._path: str | os.PathLike[str] | None = None
+        self._watch: FileWatch | None = None
+        self._control_socket = control_socket
+        self._control: ControlServer | None = None
         self._listeners = list(listeners)
         self._transport = transport
         self._rng = rng if rng is not None else random.Random()
@@ -103,13 +119,22 @@ class Client:
         self._prefix = f"req-{os.getpid():x}-{self._rng.getrandbits(32):08x}"
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, watch: bool = False, **options: Any) -> Self:
         """Read `resilio.toml`; `options` are the constructor's.
+
+        Args:
+            path: The file; `reload()` reads it again.
+            watch: Load it again whenever it changes; see `watch`.
+            **options: As for the constructor.
 
         Raises:
             ConfigError: It is wrong; every problem is listed with its path and line.
         """
-        return cls(configuration.load_config(path), **options)
+        seen = FileWatch(path)  # before it is read: a change meanwhile is not missed
+        client = cls(configuration.load_config(path), **options)
+        client._path = path
+        client._watch = seen if watch else None
+        return client
 
     async def __aenter__(self) -> Self:
         if self._engine is not None:
@@ -123,9 +148,15 @@ class Client:
             self._wall,
             self._rng,
             self._listeners,
+            self._tasks,
         )
         self._dispatcher = Dispatcher(self._engine)
         await supervisor.start()
+        try:
+            await self._start_control()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -134,9 +165,14 @@ class Client:
         engine, self._engine, self._dispatcher = self._engine, None, None
         if engine is None:
             return
+        control, self._control = self._control, None
         try:
-            await _cancel(self._tasks)
-            await engine.supervisor.aclose(self.config.defaults.drain_timeout)
+            try:
+                if control is not None:
+                    await control.aclose()
+                await _cancel(self._tasks)
+            finally:
+                await engine.supervisor.aclose(self.config.defaults.drain_timeout)
         finally:
             await engine.transport.aclose()
 
@@ -154,6 +190,11 @@ class Client:
         tags: Mapping[str, str] | None = None,
         deadline: float | None = None,
         priority: int | None = None,
+        cache: CacheMode = "use",
+        cache_ttl: float | None = None,
+        cache_namespace: str | None = None,
+        cache_answers: int = 1,
+        cache_seed: str | int | None = None,
         **wire: Any,
     ) -> Reply:
         """Ask, and get a whole answer or a precise error before the deadline.
@@ -168,6 +209,11 @@ class Client:
             tags: Anything else to report by.
             deadline: Seconds from now by which there is an answer or an error; default as configured.
             priority: Place in queues: higher goes first.
+            cache: With a cache configured: ``use`` it, ``refresh`` what it has, or ``skip`` it.
+            cache_ttl: Seconds: an older answer is not wanted, and this one is kept for so long.
+            cache_namespace: Entries of different namespaces are apart.
+            cache_answers: Keep so many different answers to this request, and give one of them.
+            cache_seed: Which of them: calls with the same seed get the same one; without, one at random.
             **wire: Sent to the provider as they are: temperature, tools, max_tokens, ...
 
         Raises:
@@ -177,7 +223,10 @@ class Client:
             ProviderError: The request itself is at fault (`InvalidRequest`) or was refused (`ProviderRefused`).
         """
         dispatcher = self._open()
-        call = self._call(route, messages, user, organisation, feature, session, tags, deadline, priority, wire)
+        control = cache_control(cache, cache_ttl, cache_namespace, cache_answers, cache_seed)
+        call = self._call(
+            route, messages, user, organisation, feature, session, tags, deadline, priority, wire, control
+        )
         return await dispatcher.complete(call)
 
     def stream(
@@ -192,6 +241,11 @@ class Client:
         tags: Mapping[str, str] | None = None,
         deadline: float | None = None,
         priority: int | None = None,
+        cache: CacheMode = "use",
+        cache_ttl: float | None = None,
+        cache_namespace: str | None = None,
+        cache_answers: int = 1,
+        cache_seed: str | int | None = None,
         **wire: Any,
     ) -> StreamContext:
         """Ask for a stream: ``async with llm.stream(...) as stream: async for chunk in stream: ...``
@@ -201,7 +255,10 @@ class Client:
         `complete`; `stream.reply` is there once the stream is over.
         """
         dispatcher = self._open()
-        call = self._call(route, messages, user, organisation, feature, session, tags, deadline, priority, wire)
+        control = cache_control(cache, cache_ttl, cache_namespace, cache_answers, cache_seed)
+        call = self._call(
+            route, messages, user, organisation, feature, session, tags, deadline, priority, wire, control
+        )
         return StreamContext(dispatcher, call)
 
     async def complete_many(
@@ -292,12 +349,115 @@ class Client:
             _scope.reset(token)
 
     def status(self) -> Status:
-        """A frozen snapshot: providers, targets, breakers, limits, queues.
+        """A frozen snapshot: providers, targets, breakers, limits, queues, caches.
 
         Raises:
             RuntimeError: The client is not open.
         """
-        return status_of(self.engine.supervisor)
+        return status_of(self.engine.supervisor, self._open().cached.statistics())
+
+    # --- operation -----------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration that holds now."""
+        return self._config
+
+    async def reload(self, config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None) -> ConfigApplied:
+        """Put another configuration in the place of this one: at once and whole, or not at all.
+
+        Calls in flight finish under the one they began with. Providers that stay keep their circuits, limits and
+        keys; new ones start; those that are gone drain in their own time, for which this does not wait.
+
+        Args:
+            config: As for the constructor, or the path of a file. None: the file of `from_file`, read again.
+
+        Returns:
+            What changed; the same goes to listeners.
+
+        Raises:
+            ConfigError: It is wrong, and the old one holds on unchanged. Listeners are told `ConfigRefused`.
+        """
+        now = asyncio.get_running_loop().time()
+        wanted = self._path if config is None else config
+        source = os.fspath(wanted) if isinstance(wanted, str | os.PathLike) else "configuration"
+        try:
+            if wanted is None:
+                raise ConfigError(["this client was not read from a file; say what to load"])
+            new = wanted if isinstance(wanted, Config) else configuration.load_config(wanted)
+            engine = self._engine
+            found = difference(self._config, new) if engine is None else engine.supervisor.reconfigure(new)
+        except ConfigError as exc:
+            logger.warning("refused, the old configuration holds on: %s", exc)
+            self._tell(ConfigRefused(source, exc.problems, now))
+            raise
+        self._config = new
+        applied = ConfigApplied(*found, now, source)
+        logger.info("%s applied: added %s, removed %s, changed %s", source, *found)
+        if self._engine is not None and "control" in found.changed:
+            logger.warning("[control] has changed; it is read only when the client opens")
+        self._tell(applied)
+        await asyncio.sleep(0)  # new actors take their first turn
+        return applied
+
+    def watch(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Look at a file every `control.watch_interval` seconds and load it when it has changed.
+
+        A change counts once the file has stood still for one interval. A wrong one is refused, with a
+        `ConfigRefused` and a line in the log, and the old configuration holds on. Only one file is watched.
+
+        Args:
+            path: None: the file of `from_file`.
+
+        Raises:
+            ValueError: No path, and this client was not read from a file.
+        """
+        path = self._path if path is None else path
+        if path is None:
+            raise ValueError("this client was not read from a file; say which to watch")
+        running, self._path, self._watch = self._watch is not None, path, FileWatch(path)
+        if self._engine is not None and not running:
+            self._start_watching()
+
+    def provider(self, name: str) -> ProviderControl:
+        """One provider, to open, close, disable, drain or resume it by hand.
+
+        Raises:
+            RuntimeError: The client is not open.
+            UnknownProvider: There is none of that name.
+        """
+        return ProviderControl(self.engine.supervisor, name)
+
+    async def _start_control(self) -> None:
+        if self._watch is not None:
+            self._start_watching()
+        path = self._control_socket or self._config.control.socket
+        if path:
+            from resilio.control.server import ControlServer  # only who has a socket pays for it
+
+            server = ControlServer(path, self)
+            await server.start()
+            self._control = server
+
+    def _start_watching(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._keep_watching(), name="resilio watch")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep_watching(self) -> None:
+        while (watch := self._watch) is not None:
+            await asyncio.sleep(self._config.control.watch_interval)
+            try:
+                if watch.look() and watch is self._watch:
+                    await self.reload(watch.path)
+            except ConfigError:
+                pass  # told by `reload`
+            except Exception:  # a bug; the next change may be met better
+                logger.exception("could not load %s", watch.path)
+
+    def _tell(self, event: Event) -> None:
+        if self._engine is not None:
+            self._engine.emit(event)
 
     @property
     def engine(self) -> Engine:
@@ -329,15 +489,19 @@ class Client:
         deadline: float | None,
         priority: int | None,
         wire: Mapping[str, Any],
+        cache: CacheControl,
     ) -> Call:
         """Normalise what the caller wrote: fix the deadline as an instant, attach who asks."""
         engine = self._engine
         assert engine is not None, "_open was called before"
-        settings = self.config.routes.get(route)
-        if settings is None:
+        if route not in self.config.routes:
             raise UnknownRoute(route, self.config.routes)
         scope = _scope.get()
         identity = _identity(scope.identity, user, organisation, feature, session, tags)
+        request = Request(route, _messages(messages), wire, identity, f"{self._prefix}-{next(self._ids)}")
+        if self.config.rules:
+            request = self._ruled(engine, request)
+        settings = self.config.routes[request.route]
         seconds = settings.deadline or self.config.defaults.deadline
         if deadline is not None:
             seconds = _checked_seconds(deadline)
@@ -347,13 +511,24 @@ class Client:
             until, seconds = scope.until, max(0.0, scope.until - now)
         return Call(
             engine,
-            Request(route, _messages(messages), wire, identity, f"{self._prefix}-{next(self._ids)}"),
+            request,
             deadline=seconds,
             until=until,
             priority=priority if priority is not None else scope.priority or 0,
             cap=scope.cap,
-            later_targets=len(settings.ladder) - 1,
+            later_targets=sum(rung.kind != "cache" for rung in settings.ladder) - 1,
+            cache=cache,
         )
+
+    def _ruled(self, engine: Engine, request: Request) -> Request:
+        """The request on the route that the first rule that applies sends it to, if any does."""
+        codec = engine.supervisor.routes[request.route].targets[0].codec
+        rule = first_match(
+            self.config.rules, request.route, request.identity, lambda: codec.estimate_tokens(request)
+        )
+        if rule is None:
+            return request
+        return replace(request, route=rule.use, asked_route=request.route, rule=rule.name)
 
 
 class StreamContext:

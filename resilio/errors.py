@@ -21,6 +21,7 @@ __all__ = [
     "BudgetExceeded",
     "CircuitOpen",
     "ConfigError",
+    "ControlError",
     "Counts",
     "DeadlineExceeded",
     "ErrorClass",
@@ -45,6 +46,7 @@ __all__ = [
     "Then",
     "TransportError",
     "Unencodable",
+    "UnknownProvider",
     "Unsupported",
 ]
 
@@ -146,6 +148,22 @@ class ConfigError(ResilioError):
         count = len(self.problems)
         head = f"{source}: {count} problem{'s' if count != 1 else ''}"
         super().__init__("\n".join([head, *(f"  - {line}" for line in self.problems)]))
+
+
+class UnknownProvider(ResilioError, LookupError):
+    """There is no such provider, or it has no such model; raised by what operators call, never by a request."""
+
+    def __init__(self, name: str, known: Iterable[str], provider: str | None = None) -> None:
+        """`provider` None: `name` is meant for one; else it is meant for a model of that provider."""
+        self.name, self.provider = name, provider
+        names = sorted(known)
+        near = get_close_matches(name, names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names) or 'none'}"
+        super().__init__(f"{f'{provider!r} has no model' if provider else 'no provider'} {name!r}{hint}")
+
+
+class ControlError(ResilioError):
+    """The control socket cannot be had or does not answer; or the running program refused what was asked of it."""
 
 
 # --- never sent ------------------------------------------------------------------------------

@@ -6,22 +6,28 @@ and must not raise (what it raises is logged and swallowed). With no listener no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from resilio.models import AttemptRecord, Identity, Level, Usage
+from resilio.models import AttemptRecord, CacheHit, Identity, Level, Usage
 
 __all__ = [
     "ActorChanged",
     "AttemptEnded",
     "BreakerChanged",
     "CallSettled",
+    "ConfigApplied",
+    "ConfigRefused",
     "Event",
     "KeySetAside",
     "LimitLearned",
     "Listener",
+    "tell",
 ]
+
+logger = logging.getLogger("resilio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +111,50 @@ class CallSettled:
     error: str | None
     at: float
     tags: Mapping[str, str]
+    asked_route: str = ""
+    """The route the caller named; `route` is the one that served, another where a rule chose."""
+    rule: str | None = None
+    """Name of the rule that chose."""
+    cached: CacheHit | None = None
+    """Set where the answer came from the cache; `usage` and `cost_usd` are then 0."""
 
 
-Event = BreakerChanged | ActorChanged | KeySetAside | LimitLearned | AttemptEnded | CallSettled
+@dataclass(frozen=True, slots=True)
+class ConfigApplied:
+    """A new configuration took effect. Names are those of the tables: ``provider.openai``, ``route.chat``.
+
+    A provider in `added` and in `removed` was replaced: its kind or place changed, so it began afresh.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    at: float
+    """Monotonic seconds."""
+    source: str = "configuration"
+    """The file it came from, or ``configuration``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRefused:
+    """A new configuration was wrong: nothing changed, the engine goes on with the old one."""
+
+    source: str
+    problems: tuple[str, ...]
+    """One line a problem, as in `ConfigError`."""
+    at: float
+
+
+Event = (
+    BreakerChanged
+    | ActorChanged
+    | KeySetAside
+    | LimitLearned
+    | AttemptEnded
+    | CallSettled
+    | ConfigApplied
+    | ConfigRefused
+)
 
 
 @runtime_checkable
@@ -115,3 +162,12 @@ class Listener(Protocol):
     """Anything callable with an event."""
 
     def __call__(self, event: Event, /) -> None: ...
+
+
+def tell(listeners: Iterable[Listener], event: Event) -> None:
+    """Call every listener; one that raises is logged, and neither the others nor a call notice."""
+    for listener in listeners:
+        try:
+            listener(event)
+        except Exception:
+            logger.exception("listener %r failed on %r", listener, event)

@@ -199,6 +199,11 @@ class RetryBudget:
     def __repr__(self) -> str:
         return f"<RetryBudget {self._balance:.2f} of {self._maximum:.6g} at {self._at:.3f} s>"
 
+    def reconfigure(self, settings: RetryBudgetSettings, now: float) -> None:
+        """Earn and save by other settings from now on; what is in hand stays, up to the new maximum."""
+        self.balance(now)
+        self._ratio, self._per_second, self._maximum = settings.ratio, settings.per_second, settings.maximum
+
     def record_call(self, now: float) -> None:
         """Count a first call (not a repeat), sent at `now`."""
         # On the hot path, so neither time nor the maximum is worked out here: both only ever add or
@@ -225,6 +230,11 @@ class RetryBudget:
         self._balance -= 1
         self._taken += 1
         return True
+
+    def give_back(self) -> None:
+        """A repeat that was taken is not made after all."""
+        self._balance += 1
+        self._taken -= 1
 
     def statistics(self, now: float) -> RetryBudgetStatistics:
         """The budget as it stands at `now`."""

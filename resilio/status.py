@@ -6,9 +6,10 @@ Reading it changes nothing but what time alone has caused (a break that is over,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from resilio.actor import Key, ModelRecord, ProviderRecord
+from resilio.cache import CacheStatistics
 from resilio.ratelimit import RateLimiterStatistics
 from resilio.retry import RetryBudgetStatistics
 from resilio.statemachines.breaker import BreakerStatistics
@@ -62,13 +63,19 @@ class Status:
     providers: Mapping[str, ProviderStatus]
     routes: Mapping[str, tuple[str, ...]]
     """Targets of each route, in the configured order."""
+    leaving: tuple[ProviderStatus, ...] = ()
+    """Providers the configuration has no more and calls still use; `breaker.name` says which."""
+    caches: Mapping[str, CacheStatistics] = field(default_factory=dict)
+    """By name of its section: ``exact``."""
 
 
-def status_of(supervisor: Supervisor) -> Status:
-    """Take the snapshot."""
+def status_of(supervisor: Supervisor, caches: Mapping[str, CacheStatistics] | None = None) -> Status:
+    """Take the snapshot; `caches` are dispatch's."""
     return Status(
         {name: _provider(record) for name, record in supervisor.providers.items()},
         {name: tuple(target.name for target in route.targets) for name, route in supervisor.routes.items()},
+        tuple(_provider(record) for record in supervisor.leaving),
+        caches or {},
     )
 
 

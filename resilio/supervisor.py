@@ -11,16 +11,18 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
-from resilio.actor import Lease, ModelRecord, ProviderActor, ProviderRecord, Refusal, Why
-from resilio.config import Config, ModelSettings, ProviderSettings, RouteSettings, TargetSettings
+from resilio.actor import Lease, ProviderActor, ProviderRecord, Refusal, Why
+from resilio.actor.reconfigure import reconfigure
+from resilio.config import Config, ProviderSettings, TargetSettings
 from resilio.errors import (
     CircuitOpen,
+    ConfigError,
     ErrorClass,
     KeyRejected,
     MailboxFull,
@@ -29,10 +31,11 @@ from resilio.errors import (
     ResilioError,
 )
 from resilio.events import Listener
-from resilio.models import Capability, Demand
+from resilio.models import Demand
 from resilio.providers import REGISTRY, Codec
-from resilio.quantiles import RecentQuantiles
-from resilio.routing import STRATEGIES, Strategy, TargetView
+from resilio.routes import RouteRecord, RouteTarget, build_routes
+from resilio.snapshot import Difference, Snapshot, Succession, difference, same_provider
+from resilio.statemachines.actor import ActorState
 
 if TYPE_CHECKING:
     from resilio.local import LocalServer
@@ -43,46 +46,6 @@ logger = logging.getLogger("resilio")
 
 RESTART_JITTER = 0.5
 """Seconds: a crashed actor comes back after U(0, this), so that many do not come back in step."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)  # compared by identity, on the hot path
-class RouteTarget:
-    """One target of one route: what is set for it there, and the state it shares with other routes."""
-
-    settings: TargetSettings
-    provider: ProviderRecord
-    record: ModelRecord
-    codec: Codec
-    local: LocalServer | None = None
-    """The server to start before the first request, for a model on this machine."""
-
-    @property
-    def name(self) -> str:
-        return self.record.name
-
-    @property
-    def model(self) -> ModelSettings:
-        return self.record.settings
-
-    def lacks(self, needs: frozenset[Capability], input_tokens: int) -> str | None:
-        """What this target lacks to serve a request, or None when it can."""
-        model = self.model
-        if missing := needs - model.capabilities:
-            return "cannot do " + ", ".join(sorted(missing))
-        if model.context_window is not None and input_tokens > model.context_window:
-            return f"its context window of {model.context_window} tokens is under the ~{input_tokens} of the prompt"
-        return None
-
-
-@dataclass(slots=True)
-class RouteRecord:
-    """A route as it runs: its targets resolved, its strategy with its own state, what it has learned."""
-
-    settings: RouteSettings
-    targets: tuple[RouteTarget, ...]
-    strategy: Strategy
-    output_lengths: RecentQuantiles
-    """Tokens of recent answers: how many to reserve for the next."""
 
 
 class NoLease(Exception):
@@ -134,6 +97,17 @@ def _error_of(refusal: Refusal) -> ResilioError:
             return RateLimited(name, "rate limit", retry_in, waited)
 
 
+class _Built(NamedTuple):
+    """A configuration made ready to run; nothing of it runs yet."""
+
+    providers: dict[str, ProviderRecord]
+    """Those that run already and stay, and new ones."""
+    servers: dict[str, LocalServer]
+    routes: dict[str, RouteRecord]
+    fresh: dict[str, ProviderRecord]
+    """Every provider made anew, also those that stay: what their new settings look like."""
+
+
 class Supervisor:
     """Owns every provider's record, runs its actor, and leases capacity to dispatch."""
 
@@ -152,15 +126,48 @@ class Supervisor:
         self._listeners = listeners
         self._codecs = codecs
         self._locals: dict[str, LocalServer] = {}
-        self.providers = {settings.name: self._record(settings) for settings in config.providers}
-        self.routes = {name: self._route(settings) for name, settings in config.routes.items()}
+        self.providers: Mapping[str, ProviderRecord] = {}
+        self.routes: Mapping[str, RouteRecord] = {}
+        self.providers, self._locals, self.routes, _ = self._build(config)
+        self.succession = Succession(Snapshot(config, self.providers, self.routes), self._let_go)
         self._root: asyncio.Task[None] | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._closing = asyncio.Event()
+        self._actors: dict[ProviderRecord, asyncio.Task[None]] = {}
+        self._leaving: dict[ProviderRecord, LocalServer | None] = {}
+        """Providers the configuration has no more, until they have drained, with their local servers."""
+        self._context = copy_context()
+        """Of whoever opened the client: an actor started by a reload must not live in the scope of that call."""
+
+    def _build(self, config: Config) -> _Built:
+        """All that a configuration needs to run, over what runs already. Whatever can fail fails here.
+
+        Raises:
+            ConfigError: It cannot run.
+        """
+        fresh, providers, servers = {}, {}, {}
+        for settings in config.providers:
+            name, known = settings.name, self.providers.get(settings.name)
+            fresh[name] = providers[name] = self._record(settings)
+            if known is not None and same_provider(known.settings, settings):
+                providers[name] = known
+                if (server := self._locals.get(name)) is not None:
+                    servers[name] = server
+            elif settings.kind == "local":
+                from resilio.local import LocalServer  # only who has a local model pays for its import
+
+                servers[name] = LocalServer(next(iter(settings.models)), parallel=settings.max_concurrency)
+
+        def resolve(its: TargetSettings) -> RouteTarget:
+            provider, new = providers[its.provider], fresh[its.provider].models[its.model]
+            record = provider.models.get(its.model, new)
+            own = fresh[its.provider].settings
+            codec = self._codecs[own.kind].for_provider(own.name, max_event_bytes=own.max_body_bytes)
+            return RouteTarget(its, provider, record, codec, new.settings, servers.get(its.provider))
+
+        return _Built(providers, servers, build_routes(config.routes, resolve, self.clock()), fresh)
 
     def _record(self, settings: ProviderSettings) -> ProviderRecord:
-        if settings.kind == "local":
-            from resilio.local import LocalServer  # only who has a local model pays for its import
-
-            self._locals[settings.name] = LocalServer(next(iter(settings.models)), parallel=settings.max_concurrency)
         record = ProviderRecord(
             settings,
             clock=self.clock,
@@ -170,15 +177,6 @@ class Supervisor:
         )
         record.actor = ProviderActor(record)
         return record
-
-    def _route(self, settings: RouteSettings) -> RouteRecord:
-        targets = []
-        for its in settings.targets:
-            provider = self.providers[its.provider]
-            codec = self._codecs[provider.settings.kind]
-            local = self._locals.get(its.provider)
-            targets.append(RouteTarget(its, provider, provider.models[its.model], codec, local))
-        return RouteRecord(settings, tuple(targets), STRATEGIES[settings.strategy](), RecentQuantiles())
 
     # --- life --------------------------------------------------------------------------------
 
@@ -195,10 +193,25 @@ class Supervisor:
         await ready.wait()
 
     async def _run(self, ready: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._group:
             for record in self.providers.values():
-                group.create_task(self._keep_running(record), name=f"resilio actor {record.name}")
+                self._launch(record)
             ready.set()
+            await self._closing.wait()  # a reload may start more of them, even when all there were have failed
+
+    def _launch(self, record: ProviderRecord) -> None:
+        """Start an actor's task, in the group that `_run` holds open until closing begins."""
+        task = self._spawn(self._keep_running(record), f"resilio actor {record.name}")
+        self._actors[record] = task
+        task.add_done_callback(lambda task: self._ended(record, task))
+
+    def _ended(self, record: ProviderRecord, task: asyncio.Task[None]) -> None:
+        if self._actors.get(record) is task:  # not when it has been resumed since
+            del self._actors[record]
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        assert self._group is not None, "only a running supervisor has tasks"
+        return self._group.create_task(coroutine, name=name, context=self._context.copy())
 
     async def _keep_running(self, record: ProviderRecord) -> None:
         """Run one actor; bring it back when it crashes, until it has crashed too often."""
@@ -233,48 +246,124 @@ class Supervisor:
         root, self._root = self._root, None
         if root is None:
             return
-        for record in self.providers.values():
-            record.lifecycle.drain(self.clock())
-            record.actor.refuse_waiters()
-            record.flush_changes()
+        self._closing.set()
+        records = [*self.providers.values(), *self._leaving]
+        for record in records:
+            self.drain(record)
         try:
             await asyncio.wait((root,), timeout=drain_timeout)
-            if not root.done() and (left := sum(record.in_flight for record in self.providers.values())):
+            if not root.done() and (left := sum(record.in_flight for record in records)):
                 logger.warning("%d requests in flight %g s after closing began; stopping anyway", left, drain_timeout)
         finally:
             root.cancel()
             # Shielded: a cancelled caller must not leave tasks or a local model behind. Bounded: actors end
             # at once when cancelled, and a local server is killed after its grace.
             with anyio.CancelScope(shield=True):
-                ends = await asyncio.gather(
-                    root, *(server.aclose() for server in self._locals.values()), return_exceptions=True
-                )
+                servers = [*self._locals.values(), *filter(None, self._leaving.values())]
+                ends = await asyncio.gather(root, *(server.aclose() for server in servers), return_exceptions=True)
             for end in ends:
                 if isinstance(end, Exception):  # a bug; closing goes on all the same
                     logger.error("something did not close cleanly", exc_info=end)
 
+    @property
+    def leaving(self) -> Collection[ProviderRecord]:
+        """Providers the configuration has no more, until the calls that use them are over and they have drained."""
+        return self._leaving.keys()
+
+    def drain(self, record: ProviderRecord) -> None:
+        """Admit nothing new: those who wait are told at once, and the actor ends with the last in flight."""
+        record.lifecycle.drain(self.clock())
+        record.actor.refuse_waiters()
+        record.flush_changes()
+
+    def resume(self, record: ProviderRecord) -> None:
+        """Undo `drain`; brings back a provider that crashed too often, too.
+
+        Raises:
+            RuntimeError: The supervisor does not run.
+        """
+        if self._root is None:
+            raise RuntimeError("this Client is closed; nothing can be resumed")
+        if not record.lifecycle.resume(self.clock()):
+            return
+        if record.lifecycle.state is ActorState.STARTING:
+            record.actor = ProviderActor(record)
+            record.lifecycle.started(self.clock())
+            self._launch(record)
+        record.flush_changes()
+
+    # --- another configuration -----------------------------------------------------------------
+
+    def reconfigure(self, config: Config) -> Difference:
+        """Put another configuration in the place of this one: whole and at once, or not at all.
+
+        Synchronous, so no call sees half of it. Calls in flight keep the providers and routes they began with. A
+        provider whose name, kind and place stay keeps its state; a new one starts; one that is gone drains
+        when the last call that may need it is over.
+
+        Raises:
+            ConfigError: It cannot run; nothing has changed.
+        """
+        try:
+            built = self._build(config)
+        except (LookupError, ValueError) as exc:  # of a `Config` made by hand, which no loader has checked
+            raise ConfigError([f"cannot run: {type(exc).__name__}: {exc}"]) from exc
+        now, old, found = self.clock(), self.providers, difference(self._config, config)
+        for name, record in old.items():
+            if built.providers.get(name) is not record:
+                self._leaving[record] = self._locals.get(name)
+            elif record.settings != built.fresh[name].settings:
+                reconfigure(record, built.fresh[name], now)
+        for name, route in built.routes.items():
+            if (known := self.routes.get(name)) is not None:
+                route.inherit(known, now)
+        self._config = config
+        self.providers, self._locals, self.routes, _ = built
+        for record in built.providers.values():
+            if record.lifecycle.state is ActorState.STARTING:
+                record.lifecycle.started(now)
+                self._launch(record)
+                record.flush_changes()
+        self.succession.replace(Snapshot(config, self.providers, self.routes))
+        return found
+
+    def _let_go(self, record: ProviderRecord) -> None:
+        """No call needs this provider any more: it drains, and its local server ends after it."""
+        if self._root is not None:  # else closing has drained it
+            self.drain(record)
+            self._spawn(self._see_off(record), f"resilio end of {record.name}")
+
+    async def _see_off(self, record: ProviderRecord) -> None:
+        try:
+            if (actor := self._actors.get(record)) is not None:
+                await asyncio.wait((actor,))
+            if (server := self._leaving[record]) is not None:
+                await server.aclose()
+        except Exception:  # a bug; the other providers go on serving
+            logger.exception("provider %r did not end cleanly", record.name)
+        finally:
+            del self._leaving[record]
+
     # --- leases ------------------------------------------------------------------------------
 
     def acquire_nowait(
-        self, route: RouteRecord, demand: Demand, *, among: Collection[RouteTarget], priority: int = 0
+        self, order: Iterable[RouteTarget], demand: Demand, *, among: Collection[RouteTarget], priority: int = 0
     ) -> tuple[RouteTarget, Lease]:
-        """Lease the first target, in the strategy's order, that admits the request at once.
+        """Lease the first target in the order of this call that admits the request at once.
 
         Args:
-            route: The route, for its strategy.
+            order: What `RouteRecord.order` said for this call.
             demand: What the request takes from rate limits.
-            among: The targets that may still be tried, of those the route has.
+            among: The targets that may still be tried.
             priority: Place in queues.
 
         Raises:
             NoLease: Every target refused.
         """
         now = self.clock()
-        targets = route.targets
         ordered: list[RouteTarget] = []
         refusals: list[Refusal] = []
-        for index in route.strategy(lambda: _views(targets, now), len(targets), self._rng):
-            target = targets[index]
+        for target in order:
             if target not in among:
                 continue
             got = target.provider.actor.admit(now, target.record, demand, priority=priority)
@@ -282,6 +371,8 @@ class Supervisor:
                 return target, got
             ordered.append(target)
             refusals.append(got)
+            if len(ordered) == len(among):  # what is not read of the order is not decided: see `RouteRecord`
+                break
         return self._insist(now, ordered, refusals, demand, priority)
 
     def _insist(
@@ -332,6 +423,8 @@ class Supervisor:
         Raises:
             NoLease: No queue is worth joining, or none that is moved in time.
         """
+        if not any(refusal.waitable for refusal in refused.refusals):
+            raise refused
         refusals = list(refused.refusals)
         by_wait = sorted(refusals, key=lambda each: 0.0 if each.retry_in is None else each.retry_in)
         for refusal in by_wait:
@@ -345,7 +438,3 @@ class Supervisor:
             if self.clock() >= until:
                 break
         raise NoLease(refusals) from refused
-
-
-def _views(targets: Sequence[RouteTarget], now: float) -> list[TargetView]:
-    return [target.record.view(now) for target in targets]

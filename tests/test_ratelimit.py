@@ -468,3 +468,59 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+# --- other limits while it runs ------------------------------------------------------------------
+
+
+def test_a_limit_that_stays_keeps_what_headers_lowered_it_to():
+    limiter = RateLimiter({"tokens": 600}, 0.0)
+    limiter.learn(0.0, LimitReading("tokens", limit=300, remaining=200, reset_after=20.0))
+    before = limiter.statistics(1.0)
+    limiter.reconfigure({"tokens": 600}, 1.0)
+    assert limiter.statistics(1.0) == before
+
+
+def test_another_limit_keeps_debts_and_rests():
+    limiter = RateLimiter({"tokens": 600}, 0.0)
+    limiter.reserve(0.0, Demand(600, 0))
+    limiter.settle(0.0, Demand(600, 0), Demand(900, 0))
+    limiter.rest(5.0)
+    limiter.reconfigure({"tokens": 6000}, 0.0)
+    assert limiter.statistics(0.0).dimensions["tokens"].level == -300
+    assert limiter.wait(0.0, Demand(0, 0)) == pytest.approx(5.0)
+
+
+def test_a_limit_configured_no_longer_goes_and_a_learned_one_stays_until_it_is_configured():
+    limiter = RateLimiter({"tokens": 600}, 0.0)
+    limiter.learn(0.0, LimitReading("requests", limit=100, remaining=40, reset_after=60.0))
+    limiter.reconfigure({}, 0.0)
+    assert list(limiter.statistics(0.0).dimensions) == ["requests"]
+    limiter.reconfigure({"requests": 30, "input_tokens": 50}, 0.0)
+    now = limiter.statistics(0.0).dimensions
+    assert (now["requests"].level, now["requests"].limit, now["requests"].learned) == (30, 30, False)
+    assert now["input_tokens"].level == 50
+    assert limiter.reserve(0.0, Demand(51, 0)) == float("inf")
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["reserve", "reconfigure", "later"]), st.integers(1, 900), st.sampled_from([60, 600, 6000])
+        ),
+        max_size=40,
+    )
+)
+def test_no_order_of_reconfigurations_admits_more_than_the_largest_limit_allows(steps):
+    limiter, now, admitted, largest = RateLimiter({"tokens": 60}, 0.0), 0.0, 0, 60
+    for step, amount, limit in steps:
+        if step == "reserve":
+            admitted += amount if limiter.reserve(now, Demand(amount, 0)) == 0.0 else 0
+        elif step == "reconfigure":
+            limiter.reconfigure({"tokens": limit}, now)
+            largest = max(largest, limit)
+        else:
+            now += amount / 100
+        assert admitted <= largest + largest / 60 * now + 1e-6
+        # A limit that rises gives nothing at once: what is in hand only ever flows in.
+        assert limiter.statistics(now).dimensions["tokens"].level <= 60 + 100 * now + 1e-6

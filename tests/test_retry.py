@@ -293,3 +293,14 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+def test_a_retry_budget_under_other_settings_keeps_its_balance_up_to_the_new_maximum():
+    budget = RetryBudget(RetryBudgetSettings(initial=10, per_second=0, ratio=0.2), 0.0)
+    budget.reconfigure(RetryBudgetSettings(initial=50, per_second=1, ratio=1.0, maximum=12), 5.0)
+    assert budget.balance(5.0) == 10
+    assert budget.balance(6.0) == 11
+    budget.record_call(6.0)
+    assert budget.balance(6.0) == 12
+    budget.reconfigure(RetryBudgetSettings(maximum=3), 6.0)
+    assert budget.balance(6.0) == 3

@@ -7,7 +7,6 @@ Records are plain owners of pure parts (breakers, limiters, budgets); the rules 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import random
 from collections import deque
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from resilio.actor.refusal import Why
 from resilio.config import ModelSettings, ProviderSettings
-from resilio.events import ActorChanged, BreakerChanged, Event, Listener
+from resilio.events import ActorChanged, BreakerChanged, Event, Listener, tell
 from resilio.models import Demand
 from resilio.quantiles import RecentQuantiles
 from resilio.ratelimit import RateLimiter
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from resilio.actor.refusal import Refusal
 
 __all__ = ["Key", "ModelRecord", "ProviderRecord", "Waiter", "limits_by_group"]
-
-logger = logging.getLogger("resilio")
 
 EWMA_DECAY: Final = 10.0
 """Seconds in which the peak latency of a target forgets; Finagle's default for its peak-EWMA balancer."""
@@ -148,7 +145,9 @@ class ProviderRecord:
             )
             for model, its in settings.models.items()
         }
-        self.keys = [Key(index, secret, limits_by_group(self.models.values()), now) for index, secret in enumerate(keys)]
+        self.keys = [
+            Key(index, secret, limits_by_group(self.models.values()), now) for index, secret in enumerate(keys)
+        ]
         for record in self.models.values():
             record.keys = tuple((key, key.limiters[record.group]) for key in self.keys)
         self.retry_budget = RetryBudget(settings.retry_budget, now)
@@ -163,11 +162,7 @@ class ProviderRecord:
 
     def emit(self, event: Event) -> None:
         """Tell every listener; one that raises is logged and does no harm."""
-        for listener in self.listeners:
-            try:
-                listener(event)
-            except Exception:  # a listener's bug must not fail a call
-                logger.exception("listener %r failed on %r", listener, event)
+        tell(self.listeners, event)
 
     def flush_changes(self, *, wake: bool = True) -> None:
         """Turn what the state machines noted into events, and let the actor's timers look again."""

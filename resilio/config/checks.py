@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from resilio.config.nesting import circles, leaves
 from resilio.config.problems import Path, Problems, listed, number, shown
 from resilio.config.reader import Reader
 from resilio.config.settings import (
     BreakerSettings,
     Clocks,
     ModelSettings,
+    NestedRoute,
     ProviderSettings,
     RetryBudgetSettings,
     RetrySettings,
@@ -24,7 +26,7 @@ from resilio.config.settings import (
     TargetSettings,
 )
 
-__all__ = ["check_routes", "check_table"]
+__all__ = ["check_cache_rungs", "check_routes", "check_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,9 @@ def check_routes(
     for route in routes.values():
         path: Path = ("route", route.name)
         _check_targets(problems, route, providers, path)
+        _check_nested(problems, route, routes, route_names, providers)
         _check_ladder(problems, route, routes, route_names, path)
-    _check_cycles(problems, routes)
+    _check_circles(problems, routes)
 
 
 def _check_targets(
@@ -121,6 +124,8 @@ def _check_targets(
     seen: dict[str, int] = {}
     for index, target in enumerate(route.targets):
         where = (*path, "targets", index)
+        if isinstance(target, NestedRoute):
+            continue
         if not (target.provider and target.model):
             continue  # could not be read, which has been noted
         if target.name in seen:
@@ -140,6 +145,38 @@ def _check_targets(
             problems.add((*where, "first_token"), f"{text}: this clock could never fire")
 
 
+def _check_nested(
+    problems: Problems,
+    route: RouteSettings,
+    routes: Mapping[str, RouteSettings],
+    route_names: Mapping[str, Any],
+    providers: Mapping[str, ProviderSettings | None],
+) -> None:
+    """Names of nested routes, what the route asks of their targets, and weights that leave nobody to prefer."""
+    path: Path = ("route", route.name)
+    seen: dict[str, int] = {}
+    for index, each in enumerate(route.targets):
+        where = (*path, "targets", index)
+        if not isinstance(each, NestedRoute):
+            continue
+        if each.route not in route_names:
+            problems.add(where, f"no route is called {shown(each.route)}{listed(each.route, route_names)}")
+        elif each.route == route.name:
+            problems.add(where, "a route cannot be nested in itself")
+        elif each.route in seen:
+            problems.add(where, f"route {shown(each.route)} is already targets[{seen[each.route]}]")
+        seen.setdefault(each.route, index)
+    for leaf in leaves(routes, route.name):
+        provider = providers.get(leaf.target.provider) if leaf.through else None
+        model = None if provider is None else provider.models.get(leaf.target.model)
+        if model is not None and not problems.touch((*path, "max_output_tokens")):
+            _check_output(problems, route, leaf.target, model, path)
+    weighs = route.strategy in ("weighted", "least_loaded")
+    if weighs and route.targets and not any(each.weight for each in route.targets):
+        text = f"every weight is 0: strategy {route.strategy} would have nobody to prefer"
+        problems.add((*path, "targets"), text)
+
+
 def _check_model(
     problems: Problems, route: RouteSettings, target: TargetSettings, provider: ProviderSettings, where: Path
 ) -> None:
@@ -149,10 +186,16 @@ def _check_model(
         add = f"; add models.{shown(target.model)} = {{}} to it" if not provider.models else ""
         problems.add(where, named + (add or listed(target.model, provider.models)))
         return
+    _check_output(problems, route, target, model, where[:2])
+
+
+def _check_output(
+    problems: Problems, route: RouteSettings, target: TargetSettings, model: ModelSettings, path: Path
+) -> None:
     most, wanted = model.max_output_tokens, route.max_output_tokens
     if most is not None and wanted is not None and wanted > most:
         text = f"is {wanted}, but {target.name} writes at most {most}; expected at most {most}"
-        problems.add((*where[:2], "max_output_tokens"), text)
+        problems.add((*path, "max_output_tokens"), text)
 
 
 def _check_ladder(
@@ -162,7 +205,7 @@ def _check_ladder(
     route_names: Mapping[str, Any],
     path: Path,
 ) -> None:
-    asked = {target.name for target in route.targets}
+    asked = {leaf.target.name for leaf in leaves(routes, route.name)}
     seen: set[tuple[str, str | None]] = set()
     for index, rung in enumerate(route.ladder):
         where = (*path, "ladder", index)
@@ -178,7 +221,7 @@ def _check_ladder(
         elif rung.argument == route.name:
             problems.add(where, "a route cannot be its own simpler route: its targets have just been tried")
         elif rung.argument is not None and rung.argument in routes:
-            further = {target.name for target in routes[rung.argument].targets}
+            further = {leaf.target.name for leaf in leaves(routes, rung.argument)}
             unread = problems.touch(("route", rung.argument, "targets"))
             if further <= asked and not unread:
                 text = f"every target of route {shown(rung.argument)} has already been tried on the rungs above"
@@ -187,9 +230,23 @@ def _check_ladder(
         seen.add(step)
 
 
-def _check_cycles(problems: Problems, routes: Mapping[str, RouteSettings]) -> None:
-    """Refuse simpler routes that lead back to where they came from; each cycle is told once."""
-    edges = {
+def check_cache_rungs(problems: Problems, routes: Mapping[str, RouteSettings], caches: Any) -> None:
+    """Check that a rung `cache` has a cache to look into; `caches` are the `CacheSettings`, where they could be read."""
+    for route in routes.values():
+        path: Path = ("route", route.name, "ladder")
+        for index, rung in enumerate(route.ladder):
+            if rung.kind != "cache":
+                continue
+            if route.cache == "skip":
+                text = 'could never answer: nothing of this route is kept while its cache is "skip"'
+                problems.add((*path, index), text)
+            elif not problems.touch(("cache",)) and (caches is None or caches.exact is None):
+                problems.add((*path, index), "could never answer: there is no cache; add [cache.exact]")
+
+
+def _check_circles(problems: Problems, routes: Mapping[str, RouteSettings]) -> None:
+    """Refuse routes that lead back to where they came from, as simpler routes or as nested ones."""
+    simpler = {
         name: [
             (index, rung.argument)
             for index, rung in enumerate(route.ladder)
@@ -197,20 +254,14 @@ def _check_cycles(problems: Problems, routes: Mapping[str, RouteSettings]) -> No
         ]
         for name, route in routes.items()
     }
-    done: set[str] = set()
-    for start in edges:
-        trail = [] if start in done else [start]
-        pending = [iter(edges[name]) for name in trail]
-        while trail:
-            for index, onward in pending[-1]:
-                if onward in trail and onward != trail[-1]:
-                    loop = " -> ".join([*trail[trail.index(onward) :], onward])
-                    text = f"simpler routes go round in a circle: {loop}"
-                    problems.add(("route", trail[-1], "ladder", index), text)
-                elif onward not in trail and onward not in done:
-                    trail.append(onward)
-                    pending.append(iter(edges[onward]))
-                    break
-            else:
-                done.add(trail.pop())
-                pending.pop()
+    nested = {
+        name: [
+            (index, each.route)
+            for index, each in enumerate(route.targets)
+            if isinstance(each, NestedRoute) and each.route in routes
+        ]
+        for name, route in routes.items()
+    }
+    for kind, field, edges in (("simpler", "ladder", simpler), ("nested", "targets", nested)):
+        for name, index, circle in circles(edges):
+            problems.add(("route", name, field, index), f"{kind} routes go round in a circle: {circle}")

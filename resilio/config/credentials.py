@@ -81,6 +81,10 @@ class Credentials:
             found[name] = self._secret(written, where)
         return found
 
+    def proxy(self, written: str, where: Path) -> str:
+        """The URL of a proxy; a secret, as it may have a password in it."""
+        return self._secret(written, where)
+
     def _secret(self, written: str, where: Path) -> str:
         """The value of a key or header, from the environment if it says so; never quoted in a message."""
         shell = _SHELL_NAME.fullmatch(written)

@@ -11,20 +11,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from resilio.config.nesting import first_shares, leaves
 from resilio.config.problems import number
 from resilio.config.settings import (
+    ALL_CAPABILITIES,
     REASONING_FIRST_TOKEN,
     Config,
     ModelSettings,
     ProviderSettings,
     RetrySettings,
     RouteSettings,
+    RuleSettings,
     TargetSettings,
 )
-from resilio.config.wording import breaker_lines, provider_lines, route_lines, seconds
+from resilio.config.wording import breaker_lines, condition_words, provider_lines, route_lines, rule_line, seconds
 from resilio.models import Capability
 
-__all__ = ["Explanation", "ProviderExplanation", "RouteExplanation", "TargetExplanation", "explain"]
+__all__ = ["Explanation", "ProviderExplanation", "RouteExplanation", "RuleExplanation", "TargetExplanation", "explain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class TargetExplanation:
             for a target that no call gets to.
         share_of_deadline: `first_token_at_worst` as a share of the deadline, 0 to 1.
         lacks: Capabilities it does not have.
+        through: The nested routes on the way to it, outermost first.
+        share: Of all calls of the route, those that ask it first, 0 to 1, while every target is well;
+            None where load, price or a strategy of one's own decides.
     """
 
     name: str
@@ -47,6 +53,8 @@ class TargetExplanation:
     context_window: int | None
     lacks: tuple[str, ...]
     price_known: bool
+    through: tuple[str, ...]
+    share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +101,29 @@ class ProviderExplanation:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleExplanation:
+    """Which calls a rule takes, and to where. `routes` are all of them where the rule names none."""
+
+    name: str
+    routes: tuple[str, ...]
+    every_route: bool
+    when: tuple[str, ...]
+    use: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """A whole configuration, explained; print it, or hand `as_dict()` to a JSON writer."""
 
     providers: tuple[ProviderExplanation, ...]
     routes: tuple[RouteExplanation, ...]
+    rules: tuple[RuleExplanation, ...]
     notes: tuple[str, ...]
 
     def lines(self) -> list[str]:
         found = [line for route in self.routes for line in (*route_lines(route), "")]
+        if self.rules:
+            found += ["rules, the first that applies decides:", *map(rule_line, self.rules), ""]
         found += [line for provider in self.providers for line in (*provider_lines(provider), "")]
         return [*found, *(f"note: {note}" for note in self.notes)] if self.notes else found[:-1]
 
@@ -119,11 +141,12 @@ def explain(config: Config) -> Explanation:
     providers = {provider.name: provider for provider in config.providers}
     used: dict[str, list[str]] = {name: [] for name in providers}
     for route in config.routes.values():
-        for name in dict.fromkeys(target.provider for target in route.targets):
+        for name in dict.fromkeys(leaf.target.provider for leaf in leaves(config.routes, route.name)):
             used[name].append(route.name)
     return Explanation(
         providers=tuple(_provider(provider, tuple(used[provider.name])) for provider in config.providers),
         routes=tuple(_route(route, config, providers) for route in config.routes.values()),
+        rules=tuple(_rule(rule, config) for rule in config.rules),
         notes=tuple(_notes(config, used)),
     )
 
@@ -136,13 +159,24 @@ def _notes(config: Config, used: Mapping[str, list[str]]) -> Iterator[str]:
             yield f"provider {name} is used by no route"
 
 
+def _rule(rule: RuleSettings, config: Config) -> RuleExplanation:
+    return RuleExplanation(
+        name=rule.name,
+        routes=rule.routes or tuple(config.routes),
+        every_route=not rule.routes,
+        when=tuple(condition_words(rule.when)),
+        use=rule.use,
+    )
+
+
 # --- one route -------------------------------------------------------------------------------
 
 
 def _route(route: RouteSettings, config: Config, providers: Mapping[str, ProviderSettings]) -> RouteExplanation:
     deadline = config.defaults.deadline if route.deadline is None else route.deadline
-    models = {target.name: providers[target.provider].models[target.model] for target in route.targets}
-    targets = _targets(route, models, deadline)
+    own = [leaf.target for leaf in leaves(config.routes, route.name)]
+    models = {target.name: providers[target.provider].models[target.model] for target in own}
+    targets = _targets(route, config.routes, models, deadline)
     nobody = [cap.value for cap in Capability if all(cap.value in target.lacks for target in targets)]
     below = [config.routes[rung.argument] for rung in route.ladder if rung.argument is not None]
     waits = sum(_longest_waits(each.retry) for each in (route, *below))
@@ -153,38 +187,39 @@ def _route(route: RouteSettings, config: Config, providers: Mapping[str, Provide
         targets=targets,
         max_attempts=route.retry.max_attempts,
         attempts_below=sum(each.retry.max_attempts for each in below),
-        targets_tried=_tried(route),
+        targets_tried=_tried(route, len(own)),
         longest_waits=waits,
         longest_unbounded=waits + sum(each.retry.max_attempts * each.clocks.total for each in (route, *below)),
-        clocks=asdict(route.clocks),
+        clocks={name: clock for name, clock in asdict(route.clocks).items() if clock is not None},
         max_output_tokens=route.max_output_tokens,
         ladder=tuple(_ladder(route, config)),
         nobody_can=tuple(nobody),
         notes=(),
     )
-    notes = (*_clock_notes(explained), *_target_notes(route, models, providers))
+    notes = (*_clock_notes(explained), *_weight_notes(route), *_target_notes(route, own, models, providers))
     return RouteExplanation(**{name: getattr(explained, name) for name in explained.__slots__[:-1]}, notes=notes)
 
 
-def _tried(route: RouteSettings) -> int:
-    return min(len(route.targets), route.retry.max_targets, route.retry.max_attempts)
+def _tried(route: RouteSettings, targets: int) -> int:
+    return min(targets, route.retry.max_targets, route.retry.max_attempts)
 
 
 def _targets(
-    route: RouteSettings, models: Mapping[str, ModelSettings], deadline: float
+    route: RouteSettings, routes: Mapping[str, RouteSettings], models: Mapping[str, ModelSettings], deadline: float
 ) -> tuple[TargetExplanation, ...]:
     """Each target with the first-token clock it gets when all before it stayed silent to the end of theirs.
 
     A clock is the lesser of what is set and an equal share of the time left: one share for each target
     still to try, and one for each rung below.
     """
-    found, left, tried = [], deadline, _tried(route)
-    for index, target in enumerate(route.targets):
+    found, left, tried = [], deadline, _tried(route, len(models))
+    below = sum(rung.kind != "cache" for rung in route.ladder) - 1  # a look into the cache takes no time
+    shares = first_shares(routes, route.name)
+    for index, leaf in enumerate(leaves(routes, route.name)):
+        target = leaf.target
         model = models[target.name]
         clock, origin = _first_token(route, target, model)
-        worst = (
-            min(clock, route.clocks.total, left / (tried - index + len(route.ladder) - 1)) if index < tried else None
-        )
+        worst = min(clock, route.clocks.total, left / (tried - index + below)) if index < tried else None
         left -= worst or 0.0
         found.append(
             TargetExplanation(
@@ -194,8 +229,10 @@ def _targets(
                 first_token_at_worst=worst,
                 share_of_deadline=None if worst is None else worst / deadline,
                 context_window=model.context_window,
-                lacks=tuple(cap.value for cap in Capability if cap not in model.capabilities),
+                lacks=tuple(cap.value for cap in Capability if cap in ALL_CAPABILITIES - model.capabilities),
                 price_known=model.price is not None,
+                through=leaf.through,
+                share=None if shares is None else shares.get(target.name, 0.0),
             )
         )
     return tuple(found)
@@ -221,8 +258,12 @@ def _longest_waits(retry: RetrySettings) -> float:
 def _ladder(route: RouteSettings, config: Config) -> Iterator[str]:
     for rung in route.ladder:
         if rung.kind == "simpler" and rung.argument is not None:
-            names = ", ".join(target.name for target in config.routes[rung.argument].targets)
+            names = ", ".join(leaf.target.name for leaf in leaves(config.routes, rung.argument))
             yield f"simpler: the targets of route {rung.argument} ({names})"
+        elif rung.kind == "cache":
+            exact = config.cache.exact
+            past = f", up to {seconds(exact.stale_for)} past its time" if exact and exact.stale_for else ""
+            yield f"cache: a kept answer to the same request{past}, marked as such"
         else:
             yield "full: the targets of this route"
     yield "error: a precise error that lists every attempt"
@@ -248,16 +289,26 @@ def _clock_notes(route: RouteExplanation) -> Iterator[str]:
             yield f"clocks.{name}, {seconds(clock)}, is longer than an attempt may take and never fires"
 
 
+def _weight_notes(route: RouteSettings) -> Iterator[str]:
+    if route.strategy in ("priority", "round_robin", "cheapest"):
+        for each in route.targets:
+            if each.weight != 1:
+                yield f"the weight of {each.name} is not read: strategy {route.strategy} knows none"
+
+
 def _target_notes(
-    route: RouteSettings, models: Mapping[str, ModelSettings], providers: Mapping[str, ProviderSettings]
+    route: RouteSettings,
+    own: list[TargetSettings],
+    models: Mapping[str, ModelSettings],
+    providers: Mapping[str, ProviderSettings],
 ) -> Iterator[str]:
-    tried = _tried(route)
-    if tried < len(route.targets):
+    tried = _tried(route, len(own))
+    if tried < len(own):
         others = "the others serve when earlier ones are skipped"
-        yield f"a call tries {tried} of {len(route.targets)} targets; {others}"
-    if len({target.provider for target in route.targets}) == 1 and len(route.ladder) == 1:
-        yield f"everything depends on provider {route.targets[0].provider}: when it is down, calls fail"
-    for target in route.targets:
+        yield f"a call tries {tried} of {len(own)} targets; {others}"
+    if len({target.provider for target in own}) == 1 and len(route.ladder) == 1:
+        yield f"everything depends on provider {own[0].provider}: when it is down, calls fail"
+    for target in own:
         model, wanted = models[target.name], route.max_output_tokens
         if wanted is not None and model.context_window is not None and wanted >= model.context_window:
             window = f"its window holds {model.context_window} tokens, and max_output_tokens asks for {wanted}"
@@ -271,7 +322,8 @@ def _target_notes(
             yield f"{target.name} is never counted as slow: {later}"
     unknown = [name for name, model in models.items() if model.price is None]
     if unknown:
-        yield f"no price is given for {', '.join(unknown)}"
+        last = ", so strategy cheapest takes them last" if route.strategy == "cheapest" else ""
+        yield f"no price is given for {', '.join(unknown)}{last}"
 
 
 # --- one provider ----------------------------------------------------------------------------

@@ -9,16 +9,19 @@ is found in one run. A secret is read from the environment and appears nowhere e
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from resilio.config.checks import check_routes, check_table
+from resilio.config.checks import check_cache_rungs, check_routes, check_table
 from resilio.config.credentials import Credentials, check_url
+from resilio.config.network import DIRECT, Networks
 from resilio.config.problems import Path, Problems, listed, shown
 from resilio.config.reader import Reader, fields_of
+from resilio.config.rules import check_rules
 from resilio.config.settings import (
     LOCAL_CONCURRENCY,
     LOCAL_MODELS,
@@ -27,8 +30,10 @@ from resilio.config.settings import (
     Config,
     Defaults,
     ModelSettings,
+    NestedRoute,
     ProviderSettings,
     RouteSettings,
+    RuleSettings,
     RungSettings,
     TargetSettings,
 )
@@ -36,8 +41,10 @@ from resilio.errors import ConfigError
 
 __all__ = ["load_config"]
 
-_SECTIONS: Final = {"provider": "providers", "route": "routes"}
+_SECTIONS: Final = {"provider": "providers", "route": "routes", "rule": "rules"}
 """Sections whose TOML name is not the field's: ``[[provider]]`` reads better than ``[[providers]]``."""
+
+_OWN_STRATEGY: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 # Keep the places of the others where a target or rung could not be read; the checks pass them over.
 _NO_TARGET: Final = TargetSettings(provider="", model="")
@@ -66,11 +73,13 @@ def load_config(
     """
     if isinstance(source, Mapping):
         name, text, document = "configuration", None, source
+        folder = os.getcwd()
     else:
         name = _named(source)
         text, document = _from_file(source, name)
+        folder = os.path.dirname(os.path.abspath(name))
     problems = Problems()
-    config = _Document(problems, environ, strategies).read(document)
+    config = _Document(problems, environ, strategies, folder).read(document)
     problems.raise_if_any(name, text)
     return config
 
@@ -102,9 +111,12 @@ def _from_file(source: str | os.PathLike[str], name: str) -> tuple[str, dict[str
 class _Document:
     """One run over one document; what is wrong goes to `problems`."""
 
-    def __init__(self, problems: Problems, environ: Mapping[str, str], strategies: Collection[str]) -> None:
+    def __init__(
+        self, problems: Problems, environ: Mapping[str, str], strategies: Collection[str], folder: str
+    ) -> None:
         self.problems = problems
         self.credentials = Credentials(problems, environ)
+        self.networks = Networks(problems, self.credentials, folder)
         self.strategies = strategies
         special = {TargetSettings: self._target, RungSettings: self._rung}
         self.reader = Reader(problems, special, check_table)
@@ -120,14 +132,19 @@ class _Document:
         named = self._providers(document.get("provider", ()), defaults)
         raw_routes = document.get("route", {})
         routes = self._routes(raw_routes, defaults)
-        check_routes(self.problems, routes, raw_routes if isinstance(raw_routes, Mapping) else {}, named)
+        route_names = dict.fromkeys(filter(_is_text, raw_routes)) if isinstance(raw_routes, Mapping) else {}
+        check_routes(self.problems, routes, route_names, named)
+        rules = self._rules(document.get("rule", ()))
+        check_rules(self.problems, rules, route_names)
         others = {
             spec.name: self.reader.value(spec.type, document[key], (key,), spec)
             for key, spec in specs.items()
             if key in document and key not in ("defaults", *_SECTIONS)
         }
         providers = tuple(provider for provider in named.values() if provider is not None)
-        return Config(defaults=defaults, providers=providers, routes=routes, **others)
+        check_cache_rungs(self.problems, routes, others.get("cache"))
+        kept = tuple(rule for rule in rules if rule is not None)
+        return Config(defaults=defaults, providers=providers, routes=routes, rules=kept, **others)
 
     def _defaults(self, document: Mapping[str, Any]) -> Defaults:
         read = self.reader.table(Defaults, document.get("defaults", {}), ("defaults",))
@@ -189,6 +206,7 @@ class _Document:
             provider,
             keys=self.credentials.keys(provider.keys, (*path, "keys")),
             headers=self.credentials.headers(provider.headers, (*path, "headers")),
+            network=self.networks.checked(provider.network, provider.base_url, (*path, "network")),
         )
         # Where a model could not be read at all, routes should not be told that it is not there.
         readable = isinstance(models, Mapping) and all(isinstance(one, Mapping) for one in models.values())
@@ -199,6 +217,8 @@ class _Document:
             if getattr(provider, name):
                 text = "must be absent for kind local: the model runs on this machine"
                 self.problems.add((*path, name), text)
+        if provider.network != DIRECT:
+            self.problems.add((*path, "network"), "must be absent for kind local: the model runs on this machine")
 
     # --- routes ------------------------------------------------------------------------------
 
@@ -225,17 +245,22 @@ class _Document:
     def _check_route(self, route: RouteSettings, path: Path) -> None:
         if not route.targets and not self.problems.touch((*path, "targets")):
             self.problems.add((*path, "targets"), 'is empty; expected at least one "provider/model"')
-        if route.strategy not in self.strategies:
-            text = f"is {shown(route.strategy)}{listed(route.strategy, self.strategies)}"
-            self.problems.add((*path, "strategy"), text)
+        if route.strategy not in self.strategies and not _OWN_STRATEGY.fullmatch(route.strategy):
+            hint = listed(route.strategy, self.strategies)
+            if ":" in route.strategy:
+                hint = '; one of your own is "package.module:name"'
+            self.problems.add((*path, "strategy"), f"is {shown(route.strategy)}{hint}")
         if not route.ladder and not self.problems.touch((*path, "ladder")):
             self.problems.add((*path, "ladder"), 'is empty; expected at least "full"')
 
-    def _target(self, raw: Any, path: Path) -> TargetSettings:
-        """``"provider/model"``, or a table with `target`, or with `provider` and `model`.
+    def _target(self, raw: Any, path: Path) -> TargetSettings | NestedRoute:
+        """``"provider/model"``, or a table with `target`, or with `provider` and `model`; or ``{ route = "name" }``.
 
-        The first "/" parts the two: names of models may contain more of them.
+        The first "/" parts the two: names of models may contain more of them. A route has only the
+        table form, as a rung that leads to one has: no text can then be taken for the other.
         """
+        if isinstance(raw, Mapping) and "route" in raw:
+            return self.reader.table(NestedRoute, raw, path) or _NO_TARGET
         if isinstance(raw, str):
             raw, where = {"target": raw}, path
         else:
@@ -244,7 +269,8 @@ class _Document:
             named = raw["target"]
             provider, slash, model = named.partition("/") if _is_text(named) else ("", "", "")
             if not (provider.strip() and slash and model.strip()):
-                self.problems.add(where, f'is {shown(named)}; expected "provider/model"')
+                other = ' or { route = "name" }' if where == path else ""
+                self.problems.add(where, f'is {shown(named)}; expected "provider/model"{other}')
                 return _NO_TARGET
             double = [key for key in ("provider", "model") if key in raw]
             if double:
@@ -255,24 +281,42 @@ class _Document:
         return _NO_TARGET if made is None else made
 
     def _rung(self, raw: Any, path: Path) -> RungSettings:
-        """``"full"``, or ``{ simpler = "route" }``."""
+        """``"full"``, ``"cache"`` or ``{ simpler = "route" }``."""
         if isinstance(raw, str):
             kind, argument = raw, None
         elif isinstance(raw, Mapping) and len(raw) == 1:
             kind, argument = next(iter(raw.items()))
         else:
-            self.problems.add(path, f'is {shown(raw)}; expected "full" or {{ simpler = "route" }}')
+            self.problems.add(path, f'is {shown(raw)}; expected "full", "cache" or {{ simpler = "route" }}')
             return _NO_RUNG
         if kind not in RUNG_KINDS:
             word = kind if _is_text(kind) else ""
             self.problems.add(path, f"no rung is called {shown(kind)}{listed(word, RUNG_KINDS)}")
-        elif kind == "full" and argument is not None:
-            self.problems.add(path, 'full takes nothing; write "full"')
+        elif kind in ("full", "cache") and argument is not None:
+            self.problems.add(path, f'{kind} takes nothing; write "{kind}"')
         elif kind == "simpler" and not (_is_text(argument) and argument):
             self.problems.add(path, 'simpler needs the name of a route: write { simpler = "route" }')
         else:
             return RungSettings(kind=kind, argument=argument)
         return _NO_RUNG
+
+    # --- rules -------------------------------------------------------------------------------
+
+    def _rules(self, raw: Any) -> list[RuleSettings | None]:
+        """All rules in order; None for those that could not be read. One without a name has its number."""
+        if isinstance(raw, str | Mapping) or not isinstance(raw, Sequence):
+            self.problems.add(
+                ("rule",), f'is {shown(raw)}; expected an array of tables: write [[rule]] with use = "..."'
+            )
+            return []
+        found = []
+        for index, table in enumerate(raw):
+            path: Path = ("rule", index)
+            if isinstance(table, Mapping) and _is_text(table.get("name")) and table["name"]:
+                self.problems.labels[path] = self.problems.render(("rule", table["name"]))
+            rule = self.reader.table(RuleSettings, table, path)
+            found.append(rule if rule is None or rule.name else replace(rule, name=str(index + 1)))
+        return found
 
 
 def _local_models(written: Any) -> Mapping[str, ModelSettings]:

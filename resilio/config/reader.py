@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -51,8 +52,13 @@ class Field:
         return self.setting.unit == "s"
 
 
-def fields_of(cls: type[Any]) -> Mapping[str, Field]:
+def fields_of(cls: Any) -> Mapping[str, Field]:
     """The fields of a settings class by name; type hints are resolved once, on first use."""
+    return _fields_of(cls)
+
+
+@cache
+def _fields_of(cls: Any) -> Mapping[str, Field]:
     hints = get_type_hints(cls, include_extras=True)
     found = {}
     for item in fields(cls):

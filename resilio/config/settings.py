@@ -19,16 +19,23 @@ __all__ = [
     "RUNG_KINDS",
     "STRATEGY_NAMES",
     "BreakerSettings",
+    "CacheSettings",
     "Clocks",
+    "Condition",
     "Config",
+    "ControlSettings",
     "Defaults",
+    "ExactCacheSettings",
     "ModelSettings",
+    "NetworkSettings",
+    "NestedRoute",
     "Price",
     "ProviderSettings",
     "QueueSettings",
     "RetryBudgetSettings",
     "RetrySettings",
     "RouteSettings",
+    "RuleSettings",
     "RungSettings",
     "Setting",
     "TargetSettings",
@@ -63,6 +70,7 @@ class Clocks:
     """How long each phase of an attempt may take; all of them lie inside the call's deadline."""
 
     connect: Annotated[float, _seconds("DNS, TCP and TLS of a new connection")] = 5.0
+    headers: Annotated[float | None, _seconds("from sending to the response's head; None: first_token covers it")] = None
     first_token: Annotated[float, _seconds("from sending to the first content; reasoning models get 120 s")] = 10.0
     idle: Annotated[float, _seconds("silence between two chunks, counted only while we wait for the provider")] = 20.0
     total: Annotated[float, _seconds("from sending to the last byte")] = 60.0
@@ -128,6 +136,29 @@ class QueueSettings:
     max_wait: Annotated[float, _seconds("nobody waits longer, whatever the deadline allows", minimum=0)] = 60.0
 
 
+Family = Literal["any", "ipv4", "ipv6"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    """How connections to a provider are made; providers with equal settings share their connections."""
+
+    proxy: Annotated[
+        str | None, Setting('an http:// URL; "env:NAME" reads it from a variable; "environment": HTTPS_PROXY, HTTP_PROXY and NO_PROXY')
+    ] = field(default=None, repr=False)  # its URL may hold a password
+    ca_file: Annotated[str | None, Setting("PEM file of the CAs to trust, in place of this machine's")] = None
+    client_cert: Annotated[str | None, Setting("PEM file of the certificate to show (mTLS), its chain after it")] = None
+    client_key: Annotated[str | None, Setting("PEM file of its key, no passphrase; None: it stands in client_cert")] = None
+    verify: Annotated[bool, Setting("false: take any certificate, from anybody; a warning is logged")] = True
+    max_connections: Annotated[
+        int | None, Setting("open at one time; more requests wait, on the connect clock; None: max_concurrency is the limit", "count", minimum=1)
+    ] = None
+    keepalive_timeout: Annotated[float, _seconds("an idle connection is kept so long; 0: one request each", minimum=0)] = 15.0
+    dns_ttl: Annotated[float, _seconds("a resolved name is remembered so long; 0: ask each time", minimum=0)] = 60.0
+    family: Annotated[Family, Setting("addresses to use; any: whichever answers first")] = "any"
+    unix_socket: Annotated[str | None, Setting("connect through this socket; base_url still gives host and path")] = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """US dollars for a million tokens. What is not given apart costs as the plain direction does."""
@@ -145,7 +176,8 @@ class Price:
     )
 
 
-ALL_CAPABILITIES: frozenset[Capability] = frozenset(Capability)
+ALL_CAPABILITIES: frozenset[Capability] = frozenset(Capability) - {Capability.PREFILL}
+# Not PREFILL: most models of the OpenAI dialect answer a last assistant message instead of continuing it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +206,9 @@ class ModelSettings:
 REASONING_FIRST_TOKEN: Final = 120.0
 """First-token clock, in seconds, of a model with `reasoning = true` where neither it nor its target sets one."""
 
+UpstreamStream = Literal["as_asked", "auto"]
+OnBreak = Literal["error", "partial", "continue"]
+Sign = Literal["reasoning", "comments"]
 ProviderKind = Literal["openai", "local"]
 
 LOCAL_CONCURRENCY: Final = 2
@@ -187,10 +222,11 @@ LOCAL_MODELS: Final[Mapping[str, ModelSettings]] = {
 }
 """What a provider of kind `local` serves when it lists no models."""
 
-STRATEGY_NAMES: Final = ("priority", "least_loaded")
-"""What a route's `strategy` may be: the keys of `resilio.routing.STRATEGIES`, a layer above this one."""
+STRATEGY_NAMES: Final = ("priority", "weighted", "round_robin", "least_loaded", "cheapest")
+"""What a route's `strategy` may be: the keys of `resilio.routing.STRATEGIES`, a layer above this one. Besides
+these, ``"package.module:name"`` names a strategy of one's own."""
 
-RUNG_KINDS: Final = ("full", "simpler")
+RUNG_KINDS: Final = ("full", "cache", "simpler")
 """What a step of a ladder may be; `full` is always the first."""
 
 
@@ -211,7 +247,9 @@ class ProviderSettings:
         default_factory=dict
     )
     max_concurrency: Annotated[int, _count("requests in flight at one time")] = 64
-    max_body_bytes: Annotated[int, Setting("a longer answer is malformed", "bytes", above=0)] = 16 * 1024 * 1024
+    max_body_bytes: Annotated[int, Setting("a longer answer, or event of a stream, is malformed", "bytes", above=0)] = 16 * 1024 * 1024
+    # One instance for all who set nothing: the transport tells networks apart by identity first.
+    network: Annotated[NetworkSettings, Setting("proxy, certificates, connections")] = NetworkSettings()
     breaker: Annotated[BreakerSettings, Setting("for the provider and each of its models")] = field(
         default_factory=BreakerSettings
     )
@@ -230,10 +268,25 @@ class TargetSettings:
     first_token: Annotated[
         float | None, _seconds("first-token clock on this target; None: the model's, then the route's")
     ] = None
+    weight: Annotated[
+        float, Setting("how much it is preferred, by strategies weighted and least_loaded; 0: only as fallback", minimum=0)
+    ] = 1.0
 
     @property
     def name(self) -> str:
         return f"{self.provider}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NestedRoute:
+    """Another route in the place of a target: its targets, in the order of its own strategy."""
+
+    route: Annotated[str, Setting("name of a route")]
+    weight: Annotated[float, Setting("of the route as a whole; as for a target", minimum=0)] = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"route {self.route}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,17 +302,90 @@ class RouteSettings:
     """What callers pass as `model`: targets and how to use them."""
 
     name: Annotated[str, Setting("what callers pass")]
-    targets: Annotated[tuple[TargetSettings, ...], Setting('"provider/model", best first')]
-    strategy: Annotated[str, Setting("a name registered in resilio.routing.STRATEGIES")] = "priority"
+    targets: Annotated[
+        tuple[TargetSettings | NestedRoute, ...], Setting('"provider/model" or { route = "name" }, best first')
+    ]
+    strategy: Annotated[
+        str, Setting("priority, weighted, round_robin, least_loaded, cheapest or package.module:name")
+    ] = "priority"
     max_output_tokens: Annotated[
         int | None, Setting("sent upstream when the caller sets no limit; None: nothing is sent", "tokens", above=0)
     ] = None
     deadline: Annotated[float | None, _seconds("for callers who set none; None: the default's")] = None
     clocks: Annotated[Clocks, Setting("of each attempt")] = field(default_factory=Clocks)
     retry: Annotated[RetrySettings, Setting("attempts and backoff")] = field(default_factory=RetrySettings)
+    upstream_stream: Annotated[
+        UpstreamStream, Setting("auto: complete() streams upstream where the target can, and so has a first-token clock")
+    ] = "as_asked"
+    on_break: Annotated[
+        OnBreak, Setting("a stream that breaks after its first content: raise, end as marked partial, or go on elsewhere")
+    ] = "error"
+    hold_back_tokens: Annotated[
+        int, Setting("tokens of a stream kept back before the first is handed out: till then it can move on", "tokens", minimum=0)
+    ] = 0
+    counts_as_life: Annotated[
+        tuple[Sign, ...], Setting("what but text shows that a stream lives: reasoning deltas, keep-alive comments")
+    ] = ("reasoning",)
+    hedge: Annotated[
+        float | Literal["p95"] | None, Setting("a second target is asked when the first is silent for so long", "s", above=0)
+    ] = None
+    hedge_share: Annotated[float, _share("of a route's calls may be hedged")] = 0.05
+    cache: Annotated[
+        Literal["use", "skip"], Setting("skip: its answers are neither stored nor served from the cache, whatever a call says")
+    ] = "use"
     ladder: Annotated[tuple[RungSettings, ...], Setting("rungs, best first; the error is always last")] = (
         RungSettings(kind="full"),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """What a rule asks of a call: everything that is set must hold; with nothing set, every call meets it."""
+
+    tags: Annotated[Mapping[str, str], Setting("the call has each of these tags, with this value")] = field(
+        default_factory=dict
+    )
+    user: Annotated[str | None, Setting("asked by this user")] = None
+    organisation: Annotated[str | None, Setting("asked for this organisation")] = None
+    feature: Annotated[str | None, Setting("asked by this part of the program")] = None
+    min_input_tokens: Annotated[
+        int | None, Setting("the prompt is estimated at this many tokens or more", "tokens", minimum=1)
+    ] = None
+    max_input_tokens: Annotated[
+        int | None, Setting("the prompt is estimated at this many tokens or fewer", "tokens", minimum=1)
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSettings:
+    """Sends calls of some routes, where they meet a condition, to another route."""
+
+    use: Annotated[str, Setting("the route that serves instead")]
+    routes: Annotated[tuple[str, ...], Setting("routes it applies to; none named: all of them")] = ()
+    when: Annotated[Condition, Setting("which calls")] = field(default_factory=Condition)
+    name: Annotated[str, Setting("how replies and events call it; not set: its number, from 1")] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExactCacheSettings:
+    """Answers to the very same request, kept in memory. Writing the section turns it on."""
+
+    backend: Annotated[Literal["memory"], Setting("where entries are kept")] = "memory"
+    ttl: Annotated[float, _seconds("an answer is served for so long")] = 3600.0
+    ttl_jitter: Annotated[float, _share("an entry's ttl is shortened at random by up to this share, so that few expire together")] = 0.1
+    stale_for: Annotated[
+        float, _seconds("past its ttl an answer is kept for so long, for the rung cache of a ladder alone", minimum=0)
+    ] = 3600.0
+    max_entries: Annotated[int, _count("answers kept")] = 100_000
+    max_bytes: Annotated[int, Setting("memory they may take, all told", "bytes", above=0)] = 256 * 1024 * 1024
+    namespace: Annotated[str, Setting("part of every key: another name is an empty cache")] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """The caches; each is off while its section is not written."""
+
+    exact: Annotated[ExactCacheSettings | None, Setting("answers to the very same request")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,9 +402,21 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """How operators reach a process that runs. Read when the client opens."""
+
+    socket: Annotated[str, Setting("Unix socket for `resilio ctl`, from the working directory; empty: none")] = ""
+    watch_interval: Annotated[float, _seconds("between two looks at a file that is watched")] = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A whole configuration, checked: every name in it resolves."""
 
     defaults: Defaults = field(default_factory=Defaults)
     providers: tuple[ProviderSettings, ...] = ()
     routes: Mapping[str, RouteSettings] = field(default_factory=dict)
+    rules: tuple[RuleSettings, ...] = ()
+    """In order: the first that applies to a call decides."""
+    cache: CacheSettings = CacheSettings()
+    control: ControlSettings = field(default_factory=ControlSettings)

@@ -6,33 +6,43 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from resilio.config.problems import number
-from resilio.config.settings import BreakerSettings
+from resilio.config.settings import BreakerSettings, Condition
 
 if TYPE_CHECKING:
-    from resilio.config.explain import ProviderExplanation, RouteExplanation
+    from resilio.config.explain import ProviderExplanation, RouteExplanation, RuleExplanation
 
-__all__ = ["breaker_lines", "provider_lines", "route_lines", "seconds"]
+__all__ = ["breaker_lines", "condition_words", "provider_lines", "route_lines", "rule_line", "seconds"]
 
 _STRATEGIES: Final[Mapping[str, str]] = {
     "priority": "in this order, the first that can take the call",
+    "weighted": "shared out by weight, then the heaviest of the others first",
+    "round_robin": "each in turn",
     "least_loaded": "the least loaded first",
+    "cheapest": "the cheapest first",
 }
 
 
 def route_lines(route: RouteExplanation) -> Iterator[str]:
     """A route as `resilio check` prints it."""
     yield f"route {route.name}: an answer or an error within {seconds(route.deadline)}"
-    yield f"  targets, {_STRATEGIES.get(route.strategy, f'by strategy {route.strategy}')}:"
+    own = f"in the order of {route.strategy}, which is imported at start"
+    yield f"  targets, {_STRATEGIES.get(route.strategy, own)}:"
     for place, target in enumerate(route.targets, 1):
         lacks = f"; cannot do {', '.join(target.lacks)}" if target.lacks else ""
         clock = f"first token of a stream within {seconds(target.first_token)} (set by the {target.first_token_from})"
         if target.first_token_at_worst is not None and target.share_of_deadline is not None:
             share = _percent(target.share_of_deadline)
             clock += f", at worst {seconds(target.first_token_at_worst)}, {share} of the deadline"
-        yield f"    {place}. {target.name}: {clock}{lacks}"
+        through = "".join(f" (route {name})" for name in target.through)
+        first = ""
+        if target.share is not None and 0 < target.share < 1:
+            first = f"asked first by {_percent(target.share)} of the calls; "
+        yield f"    {place}. {target.name}{through}: {first}{clock}{lacks}"
     if route.nobody_can:
         yield f"  no target can serve calls that need {', '.join(route.nobody_can)}: they are refused unsent"
-    clocks = ", ".join(f"{name} {seconds(clock)}" for name, clock in route.clocks.items() if name != "first_token")
+    clocks = ", ".join(
+        f"{name} {seconds(clock)}" for name, clock in route.clocks.items() if name != "first_token" and clock
+    )
     yield f"  clocks of each attempt: {clocks}"
     late = route.longest_unbounded > route.deadline
     cut = f", cut by the deadline to {seconds(route.deadline)}" if late else ""
@@ -47,6 +57,29 @@ def route_lines(route: RouteExplanation) -> Iterator[str]:
         yield f"  rung {step}, {rung}"
     for note in route.notes:
         yield f"  note: {note}"
+
+
+def rule_line(rule: RuleExplanation) -> str:
+    """A rule as `resilio check` prints it."""
+    calls = "calls of any route" if rule.every_route else f"calls of {' or '.join(rule.routes)}"
+    met = f" {' and '.join(rule.when)}" if rule.when else ""
+    stay = all(name == rule.use for name in rule.routes) and not rule.every_route
+    return f"  rule {rule.name}: {calls}{met} {'stay with' if stay else 'go to'} route {rule.use}"
+
+
+def condition_words(when: Condition) -> Iterator[str]:
+    """What a rule asks, each to follow the words *calls of a route*."""
+    yield from (f'tagged {name} = "{value}"' for name, value in when.tags.items())
+    if when.user is not None:
+        yield f'by user "{when.user}"'
+    if when.organisation is not None:
+        yield f'for organisation "{when.organisation}"'
+    if when.feature is not None:
+        yield f'of feature "{when.feature}"'
+    if when.min_input_tokens is not None:
+        yield f"with at least {when.min_input_tokens} input tokens"
+    if when.max_input_tokens is not None:
+        yield f"with at most {when.max_input_tokens} input tokens"
 
 
 def provider_lines(provider: ProviderExplanation) -> Iterator[str]:

@@ -116,6 +116,7 @@ class LocalServer:
             return url
         if self._starting is None or self._starting.done():
             self._starting = asyncio.create_task(self._start(), name=f"start local model {self.model.name}")
+            self._starting.add_done_callback(_looked_at)
         return await asyncio.shield(self._starting)
 
     async def aclose(self) -> None:
@@ -127,7 +128,7 @@ class LocalServer:
         if self._child is not None:
             await self._child.stop(self._stop_timeout)
         if self._starting is not None:
-            # It has just lost its child or will see `_closed`. Its error is for those who called `start()`.
+            # It has just lost its child or will see `_closed`.
             await asyncio.wait([self._starting])
 
     async def __aenter__(self) -> Self:
@@ -201,6 +202,12 @@ class LocalServer:
 
     def _failure(self, why: str, child: _Child | None = None) -> LocalModelUnavailable:
         return LocalModelUnavailable(self.model.name, why, output="" if child is None else child.tail)
+
+
+def _looked_at(starting: asyncio.Task[str]) -> None:
+    """Its error is for those who wait for the start; where all of them have left, asyncio is not to complain of it."""
+    if not starting.cancelled():
+        starting.exception()
 
 
 class _Child:

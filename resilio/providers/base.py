@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, Self
 
 from resilio.config import TargetSettings
 from resilio.errors import ProviderError
@@ -54,6 +54,13 @@ class Codec(Protocol):
     """One wire format. Stateless and shared."""
 
     kind: str
+
+    def for_provider(self, name: str, *, max_event_bytes: int) -> Self:
+        """The same for one provider: its errors say `name`, and a longer event of a stream is malformed.
+
+        So is a longer body that came where a stream was asked for.
+        """
+        ...
 
     def encode(
         self,

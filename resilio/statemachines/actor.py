@@ -35,20 +35,23 @@ ACTOR: Final = Table(
     "actor",
     "The task of one provider: restarted when it crashes, unless too often; drained before it stops.",
     initial=_S.STARTING,
-    finals=(_S.STOPPED,),
     rows=(
         Row("started", _S.STARTING, _S.RUNNING),
         Row("crash", (_S.STARTING, _S.RUNNING), _S.RESTARTING, "restarts_left"),
         Row("crash", (_S.STARTING, _S.RUNNING), _S.FAILED),
         # Calls run in their callers' tasks and settle without the actor: nothing is left to bring back.
         Row("crash", _S.DRAINING, _S.STOPPED),
-        Row("restarted", _S.RESTARTING, _S.RUNNING, None, "begin_generation"),
+        # Running already: asked to drain and then resumed by hand, both between a crash and its restart.
+        Row("restarted", (_S.RESTARTING, _S.RUNNING), _S.RUNNING, None, "begin_generation"),
         # Asked to drain between a crash and its restart: the new task comes up only to drain.
         Row("restarted", _S.DRAINING, _S.DRAINING, None, "begin_generation"),
         Row("give_up", _S.RESTARTING, _S.FAILED),
         Row("drain", (_S.STARTING, _S.RUNNING, _S.RESTARTING), _S.DRAINING),
         Row("drain", _S.FAILED, _S.STOPPED),
         Row("drained", _S.DRAINING, _S.STOPPED),
+        # By hand: the end of a drain is undone, and so is giving up. While it still drains the task goes on.
+        Row("resume", _S.DRAINING, _S.RUNNING),
+        Row("resume", (_S.FAILED, _S.STOPPED), _S.STARTING),
         Row("stop", (_S.STARTING, _S.RUNNING, _S.DRAINING, _S.RESTARTING, _S.FAILED), _S.STOPPED),
     ),
 )
@@ -110,6 +113,13 @@ class ActorLifecycle:
         if self.state is ActorState.DRAINING or self.state is ActorState.STOPPED:
             return False
         self._fire("drain", now)
+        return True
+
+    def resume(self, now: float) -> bool:
+        """Take requests again. False when it does, or is about to. In state starting it needs a new task."""
+        if self.state not in (ActorState.DRAINING, ActorState.FAILED, ActorState.STOPPED):
+            return False
+        self._fire("resume", now)
         return True
 
     def drained(self, now: float) -> None:

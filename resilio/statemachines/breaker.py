@@ -56,7 +56,7 @@ class Breaker:
 
     Args:
         name: Provider or target, for changes and statistics.
-        settings: Fixed for its life: probes are judged by the numbers they were sent under.
+        settings: When it opens and how it comes back; see `reconfigure`.
         rng: Jitter of repeated breaks.
         now: Monotonic seconds.
 
@@ -71,8 +71,8 @@ class Breaker:
 
     __slots__ = (
         "_break_starts", "_breaks", "_closed_at", "_credit", "_early_at", "_failures", "_hint_until",
-        "_ignored", "_next_id", "_out", "_probe_failures", "_probe_successes", "_ramp_ends", "_ramp_starts",
-        "_reopens_at", "_rng", "_slow", "_stale", "_successes", "_window", "changes", "current",
+        "_ignored", "_next_id", "_next_settings", "_out", "_probe_failures", "_probe_successes", "_ramp_ends",
+        "_ramp_starts", "_reopens_at", "_rng", "_slow", "_stale", "_successes", "_window", "changes", "current",
         "generation", "name", "settings", "state",
     )  # fmt: skip
 
@@ -82,10 +82,10 @@ class Breaker:
     a probe and a success as nothing."""
 
     def __init__(self, name: str, settings: BreakerSettings, *, rng: random.Random, now: float) -> None:
-        if settings.max_probes < settings.probe_successes:
-            raise ValueError(f"breaker {name!r}: max_probes ({settings.max_probes}) is below probe_successes")
+        _check_probes(name, settings)
         self.name = name
         self.settings = settings
+        self._next_settings: BreakerSettings | None = None
         self.state = _CLOSED
         self.generation = 0
         self.changes: list[BreakerChange] = []
@@ -351,6 +351,26 @@ class Breaker:
         """Close the circuit and forget its breaks, from any state."""
         self._by_hand("reset", now)
 
+    def reconfigure(self, settings: BreakerSettings) -> None:
+        """Go by other settings from now on; state, window and breaks stay as they are.
+
+        While half open it waits for the next change of state: probes are judged by the numbers they were sent
+        under, or a smaller `max_probes` could leave a circuit with too many probes decided to ever close.
+
+        Raises:
+            ValueError: As for the constructor; nothing has changed.
+        """
+        _check_probes(self.name, settings)
+        self._next_settings = settings
+        if self.state is not _HALF_OPEN:
+            self._apply_settings()
+
+    def _apply_settings(self) -> None:
+        if (settings := self._next_settings) is not None:
+            self._next_settings = None
+            self.settings = settings
+            self._window.reconfigure(settings)
+
     def _by_hand(self, event: str, now: float) -> None:
         self.tick(now)
         self._fire(event, now)
@@ -362,6 +382,7 @@ class Breaker:
         # No guard can decline: `tick` fires at the instant the guard waits for, and the rest have a row without.
         BREAKER.fire(self, event, at)
         self._begin_generation()
+        self._apply_settings()
         duration = self._reopens_at - at if self.state is _OPEN else None
         self.changes.append(BreakerChange(source, self.state, event, at, duration))
 
@@ -456,3 +477,8 @@ class Breaker:
     def __repr__(self) -> str:
         window = f"{self._window.failures} of {len(self._window)} failed"
         return f"<Breaker {self.name} {self.state}, generation {self.generation}, {window}>"
+
+
+def _check_probes(name: str, settings: BreakerSettings) -> None:
+    if settings.max_probes < settings.probe_successes:
+        raise ValueError(f"breaker {name!r}: max_probes ({settings.max_probes}) is below probe_successes")

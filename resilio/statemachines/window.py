@@ -74,6 +74,10 @@ class OutcomeWindow:
             slow > 0 and slow / calls >= settings.slow_rate
         )
 
+    def reconfigure(self, settings: BreakerSettings) -> None:
+        """Another size and other limits; what no longer fits goes with the next outcome."""
+        self._settings = settings
+
     def expire(self, now: float) -> None:
         """Drop what is too old by now."""
         self._drop(now, self._settings.window_calls)

@@ -50,3 +50,22 @@ VALID = {
         },
     },
 }
+
+ROUTED = {
+    **VALID,
+    "route": {
+        **VALID["route"],
+        "wide": {
+            "targets": [{"target": "openai/gpt-4.1", "weight": 3}, {"route": "small", "weight": 0.5}],
+            "strategy": "weighted",
+        },
+    },
+    "rule": [
+        {
+            "routes": ["chat"],
+            "when": {"tags": {"tier": "free"}, "user": "u", "min_input_tokens": 10, "max_input_tokens": 90},
+            "use": "small",
+        },
+    ],
+}
+"""The same with a nested route and a rule."""

@@ -625,7 +625,8 @@ def test_an_unknown_strategy_is_refused_with_the_nearest():
         (["full", "full"], "ladder[1]: stands in this ladder already"),
         (["full", {"simpler": "small"}, {"simpler": "small"}], "ladder[2]: stands in this ladder already"),
         (["full", "simple"], 'ladder[1]: no rung is called "simple"; did you mean "simpler"?'),
-        (["full", "cache"], 'ladder[1]: no rung is called "cache"; expected one of "full", "simpler"'),
+        (["full", "cache"], "ladder[1]: could never answer: there is no cache; add [cache.exact]"),
+        (["full", {"cache": "exact"}], 'ladder[1]: cache takes nothing; write "cache"'),
         (["full", {"static": "faq.toml"}], 'ladder[1]: no rung is called "static"'),
         (["full", "simpler"], "ladder[1]: simpler needs the name of a route"),
         (["full", {"simpler": 3}], "ladder[1]: simpler needs the name of a route"),
@@ -640,6 +641,14 @@ def test_a_ladder_that_makes_no_sense_is_refused(ladder, says):
     problem = one_problem(with_route(ladder=ladder))
     assert problem.startswith("route.chat.")
     assert says in problem
+
+
+def test_a_cache_rung_needs_a_cache_that_the_route_uses():
+    document = with_route(ladder=["full", "cache", {"simpler": "small"}])
+    document["cache"] = {"exact": {}}
+    assert [rung.kind for rung in load(document).routes["chat"].ladder] == ["full", "cache", "simpler"]
+    document["route"]["chat"]["cache"] = "skip"
+    assert one_problem(document).startswith("route.chat.ladder[1]: could never answer: nothing of this route is kept")
 
 
 def test_a_simpler_route_with_no_target_of_its_own_is_refused():

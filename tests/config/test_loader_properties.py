@@ -8,7 +8,7 @@ import tomllib
 
 from hypothesis import given
 from hypothesis import strategies as st
-from loader_samples import ENVIRON, SECRET, VALID
+from loader_samples import ENVIRON, ROUTED, SECRET
 
 from resilio.config import Config, load_config
 from resilio.config.explain import explain
@@ -25,8 +25,8 @@ def places(value, path=()):
         yield from places(inner, (*path, key))
 
 
-ALL = list(places(VALID))
-FREE_NAMES = {("provider", 0, "models"), ("provider", 0, "headers"), ("route",)}
+ALL = list(places(ROUTED))
+FREE_NAMES = {("provider", 0, "models"), ("provider", 0, "headers"), ("route",), ("rule", 0, "when", "tags")}
 """Tables whose keys are names somebody chose, so that another one is no mistake in itself."""
 
 scalars = st.one_of(
@@ -54,10 +54,10 @@ def at(document, path):
 
 
 def shown(path):
-    """A path of VALID as messages write it."""
+    """A path of ROUTED as messages write it."""
     text = ""
     if path[0] == "provider" and len(path) > 1:
-        text, path = f"provider.{VALID['provider'][path[1]]['name']}", path[2:]
+        text, path = f"provider.{ROUTED['provider'][path[1]]['name']}", path[2:]
     for part in path:
         bare = isinstance(part, str) and re.fullmatch(r"[\w-]+", part)
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if bare else f'."{part}"'
@@ -87,13 +87,13 @@ def tells_of(told, path):
 
 
 TABLE_KEYS = [path for path in ALL if isinstance(path[-1], str) and path[:-1] not in FREE_NAMES]
-NUMBERS = [path for path in ALL if type(at(VALID, path)) in (int, float)]
-LEAVES = [path for path in ALL if not isinstance(at(VALID, path), dict | list)]
+NUMBERS = [path for path in ALL if type(at(ROUTED, path)) in (int, float)]
+LEAVES = [path for path in ALL if not isinstance(at(ROUTED, path), dict | list)]
 
 
 @given(path=st.sampled_from(TABLE_KEYS), letters=st.randoms(use_true_random=False))
 def test_a_misspelt_key_is_refused_by_its_path(path, letters: random.Random):
-    document = copy.deepcopy(VALID)
+    document = copy.deepcopy(ROUTED)
     table, key = at(document, path[:-1]), path[-1]
     spot = letters.randrange(len(key))
     wrong = key[:spot] + "q" + key[spot:]
@@ -107,28 +107,28 @@ def test_a_misspelt_key_is_refused_by_its_path(path, letters: random.Random):
     wrong=st.sampled_from([-1, -0.5, math.nan, math.inf, -math.inf, 10**400, "x", True, [], {}]),
 )
 def test_a_number_out_of_range_or_of_another_type_is_refused_by_its_path(path, wrong):
-    document = copy.deepcopy(VALID)
+    document = copy.deepcopy(ROUTED)
     at(document, path[:-1])[path[-1]] = wrong
     assert tells_of(refused(document), path)
 
 
 @given(path=st.sampled_from(LEAVES), wrong=st.sampled_from([[], {}, [3], {"x": 1}, {"full": 3}, math.nan]))
 def test_a_value_of_another_type_is_refused_by_its_path(path, wrong):
-    document = copy.deepcopy(VALID)
+    document = copy.deepcopy(ROUTED)
     at(document, path[:-1])[path[-1]] = wrong
     assert tells_of(refused(document), path[:-1] if path[-1] == "simpler" else path)
 
 
 @given(path=st.sampled_from(ALL), value=st.one_of(junk, shaped))
 def test_anything_in_the_place_of_anything_loads_or_is_refused(path, value):
-    document = copy.deepcopy(VALID)
+    document = copy.deepcopy(ROUTED)
     at(document, path[:-1])[path[-1]] = value
     refused(document)
 
 
 @given(path=st.sampled_from(ALL))
 def test_anything_left_out_loads_or_is_refused(path):
-    document = copy.deepcopy(VALID)
+    document = copy.deepcopy(ROUTED)
     del at(document, path[:-1])[path[-1]]
     refused(document)
 
@@ -142,6 +142,7 @@ def test_anything_left_out_loads_or_is_refused(path):
                 "defaults": shaped,
                 "provider": st.one_of(shaped, st.lists(shaped, max_size=3)),
                 "route": st.one_of(shaped, st.dictionaries(st.text(max_size=5), shaped, max_size=3)),
+                "rule": st.one_of(shaped, st.lists(shaped, max_size=3)),
             },
         ),
     )

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from world import world
 
-from resilio import Exhausted
+from resilio import CircuitOpen, Exhausted
 from resilio.events import BreakerChanged
 from resilio.testing.faults import Error, Silence
 from resilio.testing.latency import Fixed
@@ -148,8 +148,6 @@ async def test_an_open_circuit_is_said_with_the_time_of_its_next_probe():
         for _ in range(5):
             with pytest.raises(Exhausted):
                 await w.llm.complete("chat", "hi")
-        from resilio import CircuitOpen
-
         with pytest.raises(CircuitOpen, match=r"circuit for 'a/m' is open; next probe in \d+\.\d s") as caught:
             await w.llm.complete("chat", "hi")
         assert caught.value.retry_after == pytest.approx(30, abs=3)

@@ -1,6 +1,7 @@
 """The local model's process: the real server where it shows the behaviour, a stubborn one where it does not."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -301,6 +302,24 @@ async def test_closing_before_the_process_exists_leaves_none_behind(child_runs):
     with pytest.raises(LocalModelUnavailable, match="closed"):
         await starting
     assert not server.alive
+
+
+async def test_a_start_that_fails_when_all_its_callers_have_left_is_complained_of_by_nobody(child_runs):
+    """Ctrl-C while the model loads: the caller is cancelled first, then the server is closed."""
+    child_runs("import sys; sys.stdin.read()")
+    loop, complaints = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda loop, context: complaints.append(context["message"]))
+    server = LocalServer()
+    caller = asyncio.create_task(server.start())
+    while not server.alive:  # noqa: ASYNC110 - the operating system says when, no event of ours
+        await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait([caller])
+    await server.aclose()
+    del server, caller
+    gc.collect()  # a task complains when it is thrown away
+    loop.set_exception_handler(None)
+    assert complaints == []
 
 
 async def test_a_server_that_is_not_ready_in_time_is_killed(child_runs):

@@ -109,6 +109,38 @@ def test_a_stopped_actor_is_not_moved_any_more(method):
     assert len(life.changes) == 2
 
 
+def test_a_drain_is_undone_while_it_lasts_and_after_it():
+    life = running()
+    assert not life.resume(0.5)
+    life.drain(1.0)
+    assert life.resume(2.0)
+    assert life.state is RUNNING
+    life.drain(3.0)
+    life.drained(4.0)
+    assert life.resume(5.0)
+    assert life.state is STARTING, "its task has ended: it needs a new one"
+    assert not life.resume(6.0)
+    life.started(7.0)
+    assert (life.state, life.generation) == (RUNNING, 0)
+
+
+def test_a_failed_actor_is_brought_back_by_hand_and_its_crashes_still_count():
+    life = running(max_restarts=0)
+    life.crashed(1.0, "boom")
+    assert life.resume(2.0)
+    life.started(2.0)
+    assert not life.crashed(3.0, "boom")
+
+
+def test_drained_and_resumed_between_crash_and_restart_it_comes_up_running():
+    life = running()
+    life.crashed(1.0, "boom")
+    life.drain(1.1)
+    assert life.resume(1.2)
+    life.restarted(1.3)
+    assert (life.state, life.generation) == (RUNNING, 1)
+
+
 class AnyOrderOfCalls(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
@@ -120,7 +152,7 @@ class AnyOrderOfCalls(RuleBasedStateMachine):
     def pass_time(self, seconds):
         self.now += seconds
 
-    @rule(method=st.sampled_from(["started", "restarted", "drained", "drain"]))
+    @rule(method=st.sampled_from(["started", "restarted", "drained", "drain", "resume"]))
     def call(self, method):
         before, changes = self.life.state, len(self.life.changes)
         try:

@@ -4,6 +4,8 @@ import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resilio.config.settings import BreakerSettings
 from resilio.statemachines.breaker import Breaker, BreakerState
@@ -753,3 +755,81 @@ def test_statistics_of_an_open_circuit_say_when_it_will_be_probed():
     assert (stats.break_duration, stats.reopens_in, stats.share) == (30.0, 20.0, 0.0)
     assert (stats.window_calls, stats.failure_rate) == (0, 0.0)
     assert repr(opened()) == "<Breaker p open, generation 2, 0 of 0 failed>"
+
+
+# --- other settings while it runs ----------------------------------------------------------------
+
+
+def test_other_settings_judge_what_comes_next_with_what_is_in_the_window():
+    circuit = breaker()
+    fail(circuit, 1.0, 4)
+    circuit.reconfigure(replace(DEFAULTS, consecutive_failures=3))
+    assert circuit.state is CLOSED, "settings alone open nothing"
+    fail(circuit, 2.0, 1)
+    assert circuit.state is OPEN
+
+
+def test_other_settings_leave_a_break_as_long_as_it_was():
+    circuit = opened()
+    circuit.reconfigure(replace(DEFAULTS, break_duration=5.0))
+    assert circuit.wait(0.0) == 30.0
+    circuit.reset(1.0)
+    fail(circuit, 1.0)
+    assert circuit.wait(1.0) == 5.0
+
+
+def test_probes_are_judged_by_the_numbers_they_were_sent_under():
+    circuit = half_open()  # 3 successes of at most 5
+    call(circuit, 31.0, ok=False)
+    call(circuit, 31.0)
+    call(circuit, 31.0)
+    circuit.reconfigure(replace(DEFAULTS, max_probes=3, ramp_duration=0.0))
+    assert circuit.settings == DEFAULTS
+    call(circuit, 32.0)
+    assert circuit.state is RAMPING
+    assert circuit.settings.max_probes == 3
+
+
+def test_of_settings_that_come_while_half_open_the_last_hold():
+    circuit = half_open()
+    circuit.reconfigure(replace(DEFAULTS, break_duration=5.0))
+    circuit.reconfigure(replace(DEFAULTS, break_duration=6.0))
+    circuit.reset(31.0)
+    assert circuit.settings.break_duration == 6.0
+
+
+def test_settings_with_which_it_could_never_close_are_refused():
+    circuit = breaker()
+    with pytest.raises(ValueError, match="below probe_successes"):
+        circuit.reconfigure(replace(DEFAULTS, max_probes=2))
+    assert circuit.settings == DEFAULTS
+
+
+SETTINGS = st.builds(
+    lambda failures, window, successes, more, ramp: replace(
+        DEFAULTS, consecutive_failures=failures, window_calls=window, probe_successes=successes,
+        max_probes=successes + more, ramp_duration=ramp,
+    ),
+    st.integers(1, 6), st.integers(1, 60), st.integers(1, 4), st.integers(0, 3), st.sampled_from([0.0, 10.0]),
+)  # fmt: skip
+
+
+@given(st.lists(st.one_of(SETTINGS, st.booleans(), st.sampled_from([0.5, 31.0, 301.0])), max_size=40))
+def test_whatever_settings_come_when_a_provider_that_has_recovered_is_used_again(steps):
+    circuit, now = breaker(), 1.0
+    for step in steps:
+        if isinstance(step, bool):
+            permit = circuit.acquire(now, insist=True)
+            if permit is not None:
+                circuit.record(permit, now, ok=step)
+        elif isinstance(step, float):
+            now += step
+        else:
+            circuit.reconfigure(step)
+    for _ in range(20):
+        now += 301.0
+        permit = circuit.acquire(now, insist=True)
+        assert permit is not None
+        circuit.record(permit, now, ok=True)
+    circuit.tick(now + 301.0)
+    assert circuit.state is CLOSED

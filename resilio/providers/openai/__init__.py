@@ -7,11 +7,10 @@ answered. `request` writes, `answer` and `stream` read, `classify` reads errors 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Self
 
-from resilio.config import TargetSettings
 from resilio.errors import ProviderError
-from resilio.models import Answer, Capability, HttpRequest, LimitReading, Request
+from resilio.models import Answer, LimitReading
 from resilio.providers.headers import read_limits
 from resilio.providers.openai.answer import decode_answer
 from resilio.providers.openai.classify import error_of_response
@@ -25,51 +24,32 @@ __all__ = ["OpenAICodec", "OpenAIStreamDecoder"]
 class OpenAICodec:
     """Implements `resilio.providers.base.Codec`; see there for what each method promises."""
 
-    __slots__ = ("kind", "max_event_bytes")
+    __slots__ = ("kind", "max_event_bytes", "name")
 
-    def __init__(self, kind: str, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        """Make a codec that calls itself `kind` in messages; no event of a stream passes `max_event_bytes`."""
+    def __init__(self, kind: str, max_event_bytes: int = MAX_EVENT_BYTES, *, name: str = "") -> None:
+        """Make a codec for servers that messages call `name`; without one they are called by their kind."""
         self.kind: str = kind
         self.max_event_bytes: Final = max_event_bytes
+        self.name: Final = name or kind
 
     def __repr__(self) -> str:
-        return f"OpenAICodec({self.kind!r})"
+        return f"OpenAICodec({self.kind!r}, name={self.name!r})"
 
-    def encode(
-        self,
-        request: Request,
-        target: TargetSettings,
-        *,
-        base_url: str,
-        key: str | None,
-        headers: Mapping[str, str],
-        stream: bool,
-        max_output_tokens: int | None,
-    ) -> HttpRequest:
-        return encode(
-            request,
-            target,
-            base_url=base_url,
-            key=key,
-            headers=headers,
-            stream=stream,
-            max_output_tokens=max_output_tokens,
-        )
+    def for_provider(self, name: str, *, max_event_bytes: int) -> Self:
+        return type(self)(self.kind, max_event_bytes, name=name)
+
+    encode = staticmethod(encode)
+    needs = staticmethod(needs)
+    estimate_tokens = staticmethod(estimate_tokens)
 
     def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-        return decode_answer(self.kind, status, headers, body)
+        return decode_answer(self.name, status, headers, body)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, *, wall_now: float) -> ProviderError:
-        return error_of_response(self.kind, status, headers, body, wall_now)
+        return error_of_response(self.name, status, headers, body, wall_now)
 
     def stream_decoder(self, status: int, headers: Mapping[str, str]) -> OpenAIStreamDecoder:
-        return OpenAIStreamDecoder(self.kind, status, headers, self.max_event_bytes)
+        return OpenAIStreamDecoder(self.name, status, headers, self.max_event_bytes)
 
     def limits(self, headers: Mapping[str, str], *, wall_now: float) -> tuple[LimitReading, ...]:
         return read_limits(headers, wall_now)
-
-    def needs(self, request: Request) -> frozenset[Capability]:
-        return needs(request)
-
-    def estimate_tokens(self, request: Request) -> int:
-        return estimate_tokens(request)

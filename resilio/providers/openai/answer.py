@@ -14,7 +14,7 @@ import orjson
 
 from resilio.errors import ErrorClass, ProviderError, ProviderRefused
 from resilio.models import Answer, ToolCall, Usage
-from resilio.providers.openai.classify import EXCEPTIONS, error_in_answer, excerpt, malformed
+from resilio.providers.openai.classify import EXCEPTIONS, as_text, error_in_answer, excerpt, malformed
 from resilio.providers.openai.faults import FINISH_SPELLINGS, FINISHES
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def decode_answer(kind: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def decode_answer(who: str, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     """Read a unary 2xx response.
 
     Raises:
@@ -42,17 +42,17 @@ def decode_answer(kind: str, status: int, headers: Mapping[str, str], body: byte
         kind_of_body = headers.get("content-type") or "no content type"
         text = excerpt(body[:2000].decode("utf-8", "replace")) or "nothing"
         raise malformed(
-            kind, status, f"{status} with a body that is not JSON ({len(body)} bytes, {kind_of_body}): {text}"
+            who, status, f"{status} with a body that is not JSON ({len(body)} bytes, {kind_of_body}): {text}"
         ) from exc
     if is_error(parsed):
-        raise error_in_answer(kind, status, parsed)
+        raise error_in_answer(who, status, parsed)
     if not isinstance(parsed, dict):
-        raise malformed(kind, status, f"{status} with JSON that is not an object")
+        raise malformed(who, status, f"{status} with JSON that is not an object")
     try:
-        return _answer(kind, status, parsed)
+        return _answer(who, status, parsed)
     except (AttributeError, TypeError) as exc:
         # A number where an object should be, text where a list should: not worth a check a field.
-        raise malformed(kind, status, f"{status} with JSON of another shape ({exc})") from exc
+        raise malformed(who, status, f"{status} with JSON of another shape ({exc})") from exc
 
 
 def is_error(parsed: Any) -> bool:
@@ -62,30 +62,30 @@ def is_error(parsed: Any) -> bool:
     return isinstance(parsed, dict) and bool(parsed.get("error") or parsed.get("object") == "error")
 
 
-def _answer(kind: str, status: int, body: dict[str, Any]) -> Answer:
+def _answer(who: str, status: int, body: dict[str, Any]) -> Answer:
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise malformed(kind, status, f"{status} without any choice")
+        raise malformed(who, status, f"{status} without any choice")
     choice = next((one for one in choices if isinstance(one, dict) and not one.get("index")), choices[0])
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
-        raise malformed(kind, status, f"{status} with a choice that holds no message")
+        raise malformed(who, status, f"{status} with a choice that holds no message")
     if choice.get("error"):  # OpenRouter: the model failed half-way
-        raise error_in_answer(kind, status, choice)
+        raise error_in_answer(who, status, choice)
     text, reasoning = read_content(message)
-    calls = _tool_calls(kind, status, message)
-    refusal = str(message.get("refusal") or "")
+    calls = _tool_calls(who, status, message)
+    refusal = as_text(message.get("refusal"))
     usage = read_usage(body.get("usage"))
     finish = choice.get("finish_reason") or ""
     if finish in FINISHES:
-        raise failed_finish(kind, status, finish)
+        raise failed_finish(who, status, finish)
     if not finish:
         if usage is None or not usage.output_tokens:
-            raise malformed(kind, status, f"{status} with a choice without a finish_reason: it may be cut")
+            raise malformed(who, status, f"{status} with a choice without a finish_reason: it may be cut")
         finish = "tool_calls" if calls else "stop"
-    finish = FINISH_SPELLINGS.get(finish, finish)
+    finish = FINISH_SPELLINGS.get(finish, as_text(finish))
     if finish == "content_filter" and not (text or calls or refusal):
-        raise refused_answer(kind, status)
+        raise refused_answer(who, status)
     return Answer(
         text,
         finish,
@@ -93,27 +93,27 @@ def _answer(kind: str, status: int, body: dict[str, Any]) -> Answer:
         calls,
         reasoning,
         refusal,
-        str(body.get("model") or ""),
-        str(body.get("id") or ""),
+        as_text(body.get("model")),
+        as_text(body.get("id")),
         body,
     )
 
 
-def failed_finish(kind: str, status: int, finish: str) -> ProviderError:
+def failed_finish(who: str, status: int, finish: str) -> ProviderError:
     """The error a `finish_reason` of `FINISHES` stands for."""
     error_class = FINISHES[finish]
     return EXCEPTIONS[error_class](
-        f"{kind} answered {status} and gave up: finish_reason {finish}",
+        f"{who} answered {status} and gave up: finish_reason {finish}",
         error_class,
         status=status,
         code=finish,
     )
 
 
-def refused_answer(kind: str, status: int) -> ProviderRefused:
+def refused_answer(who: str, status: int) -> ProviderRefused:
     """The error of an answer of which a content filter left nothing."""
     return ProviderRefused(
-        f"{kind} answered {status}, and its content filter left nothing of the answer",
+        f"{who} answered {status}, and its content filter left nothing of the answer",
         ErrorClass.REFUSED,
         status=status,
         code="content_filter",
@@ -142,7 +142,7 @@ def read_content(message: Mapping[str, Any]) -> tuple[str, str]:
         return "".join(texts), "".join(thoughts)
     audio = message.get("audio")
     transcript = audio.get("transcript") if isinstance(audio, dict) else None
-    return transcript or "", reasoning
+    return as_text(transcript), reasoning
 
 
 def _read_part(part: Any, texts: list[str], thoughts: list[str]) -> None:
@@ -153,7 +153,7 @@ def _read_part(part: Any, texts: list[str], thoughts: list[str]) -> None:
         if isinstance(inner, str):
             thoughts.append(inner)
         elif isinstance(inner, list):
-            thoughts.extend(str(piece.get("text") or "") for piece in inner if isinstance(piece, dict))
+            thoughts.extend(as_text(piece.get("text")) for piece in inner if isinstance(piece, dict))
     elif isinstance(part.get("text"), str):
         texts.append(part["text"])
 
@@ -171,7 +171,7 @@ def read_arguments(function: Mapping[str, Any]) -> str:
     return arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
 
 
-def _tool_calls(kind: str, status: int, message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+def _tool_calls(who: str, status: int, message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
     raw = message.get("tool_calls") or ()
     if not raw:
         legacy = message.get("function_call")
@@ -181,9 +181,9 @@ def _tool_calls(kind: str, status: int, message: Mapping[str, Any]) -> tuple[Too
     calls = []
     for call in raw if isinstance(raw, list) else [raw]:
         function = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not function.get("name"):
-            raise malformed(kind, status, f"{status} with a tool call that names no tool")
-        calls.append(ToolCall(str(call.get("id") or ""), str(function["name"]), read_arguments(function)))
+        if not isinstance(function, dict) or not (name := as_text(function.get("name"))):
+            raise malformed(who, status, f"{status} with a tool call that names no tool")
+        calls.append(ToolCall(as_text(call.get("id")), name, read_arguments(function)))
     return tuple(calls)
 
 

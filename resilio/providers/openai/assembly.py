@@ -10,6 +10,7 @@ from typing import Any
 
 from resilio.models import ToolCall, ToolCallDelta
 from resilio.providers.openai.answer import read_arguments
+from resilio.providers.openai.classify import as_text
 
 __all__ = ["StreamedChoice", "assembled"]
 
@@ -48,7 +49,7 @@ class StreamedChoice:
         """
         function = raw.get("function") or raw.get("custom") or {}
         arguments = read_arguments(function)
-        given_id, given_name = str(raw.get("id") or ""), str(function.get("name") or "")
+        given_id, given_name = as_text(raw.get("id")), as_text(function.get("name"))
         index = raw.get("index")
         if type(index) is not int:
             last = max(self.tools, default=-1)

@@ -28,7 +28,7 @@ from resilio.providers.headers import read_limits
 from resilio.providers.openai.faults import CODES, OTHER_STATUSES, STATUSES, TYPES, WORDINGS
 from resilio.retry import parse_duration, retry_after
 
-__all__ = ["EXCEPTIONS", "error_in_answer", "error_of_response", "excerpt", "malformed"]
+__all__ = ["EXCEPTIONS", "as_text", "error_in_answer", "error_of_response", "excerpt", "malformed"]
 
 EXCEPTIONS: Final[Mapping[ErrorClass, type[ProviderError]]] = {
     ErrorClass.THROTTLED: ProviderThrottled,
@@ -44,6 +44,8 @@ EXCEPTIONS: Final[Mapping[ErrorClass, type[ProviderError]]] = {
     ErrorClass.TRUNCATED: MalformedResponse,
 }
 
+_DEEPEST: Final = 5
+"""Errors inside errors are read so deep; none that means anything goes deeper than two."""
 _LONGEST: Final = 300
 """Characters of the provider's own words in a message."""
 _READ: Final = 4000
@@ -72,11 +74,19 @@ def excerpt(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
+def as_text(value: Any) -> str:
+    """What stands where the dialect has a text: itself, a number as text, else nothing.
+
+    Never `str()` of a list or an object: one that is nested a thousand deep would end in a RecursionError.
+    """
+    return value if isinstance(value, str) else "" if isinstance(value, list | dict | None) else str(value)
+
+
 def malformed(
-    kind: str, status: int | None, what: str, error_class: ErrorClass = ErrorClass.MALFORMED
+    who: str, status: int | None, what: str, error_class: ErrorClass = ErrorClass.MALFORMED
 ) -> MalformedResponse:
-    """The error of an answer that is none; `what` ends the sentence "<kind> answered ..."."""
-    return MalformedResponse(f"{kind} answered {what}", error_class, status=status)
+    """The error of an answer that is none; `what` ends the sentence "<who> answered ..."."""
+    return MalformedResponse(f"{who} answered {what}", error_class, status=status)
 
 
 @dataclass(slots=True)
@@ -91,9 +101,7 @@ class _Fault:
     retry_delay: float | None = None
 
 
-def error_of_response(
-    kind: str, status: int, headers: Mapping[str, str], body: bytes, wall_now: float
-) -> ProviderError:
+def error_of_response(who: str, status: int, headers: Mapping[str, str], body: bytes, wall_now: float) -> ProviderError:
     """Classify a whole error response; HTML and other non-JSON goes by its status and words."""
     try:
         parsed = orjson.loads(body)
@@ -112,23 +120,23 @@ def error_of_response(
             if limit.reset_after is not None and limit.remaining is not None and limit.remaining < 1
         ]
         hint = max(resets, default=None)
-    return _exception(kind, fault, status, error_class, hint)
+    return _exception(who, fault, status, error_class, hint)
 
 
-def error_in_answer(kind: str, status: int, body: Any) -> ProviderError:
+def error_in_answer(who: str, status: int, body: Any) -> ProviderError:
     """Classify an error object found in a 2xx answer, or in one event of its stream.
 
     Headers are not asked: they were sent when all was still well.
     """
     fault = _read(body)
-    return _exception(kind, fault, status, _classify(fault, status), _hint(fault))
+    return _exception(who, fault, status, _classify(fault, status), _hint(fault))
 
 
 def _read(parsed: Any) -> _Fault:
     if isinstance(parsed, list) and parsed:  # Google wraps some errors in an array
         parsed = parsed[0]
     if not isinstance(parsed, Mapping):
-        return _Fault(message=str(parsed))
+        return _Fault(message=parsed if isinstance(parsed, str) else _as_json(parsed))
     fault = _Fault()
     error = parsed.get("error")
     if isinstance(error, Mapping):
@@ -137,24 +145,24 @@ def _read(parsed: Any) -> _Fault:
         _read_object(fault, parsed)
         if isinstance(error, str) and error:  # {"error": "text"}: Ollama's own surface, TGI
             fault.message = error
-            fault.type = fault.type or str(parsed.get("error_type") or "")
+            fault.type = fault.type or as_text(parsed.get("error_type"))
     return fault
 
 
-def _read_object(fault: _Fault, error: Mapping[str, Any]) -> None:
+def _read_object(fault: _Fault, error: Mapping[str, Any], depth: int = 0) -> None:
     message = error.get("message") or error.get("detail") or ""
     if isinstance(message, list):  # FastAPI's validation errors
-        fault.codes += [str(item.get("type")) for item in message[:1] if isinstance(item, Mapping)]
-        message = orjson.dumps(message, default=str).decode()
-    elif isinstance(message, Mapping):
-        _read_object(fault, message)
+        fault.codes += [as_text(item.get("type")) for item in message[:1] if isinstance(item, Mapping)]
+        message = _as_json(message)
+    elif isinstance(message, Mapping) and depth < _DEEPEST:
+        _read_object(fault, message, depth + 1)
         message = fault.message
     metadata = error.get("metadata")
     if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):
-        message = f"{message}: {metadata['raw']}"  # OpenRouter: what the server behind it said
-    fault.message = str(message)
+        message = f"{as_text(message)}: {metadata['raw']}"  # OpenRouter: what the server behind it said
+    fault.message = as_text(message)
     if error.get("type"):
-        fault.type = str(error["type"])
+        fault.type = as_text(error["type"])
     fault.codes += _codes(error)
     for name in ("code", "status_code", "status", "raw_status_code"):
         number = _status_number(error.get(name))
@@ -170,15 +178,22 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
     """Codes an error object carries, most telling first; numbers that are HTTP statuses are none."""
     metadata = error.get("metadata")
     if isinstance(metadata, Mapping):  # OpenRouter
-        yield from (str(metadata[name]) for name in ("limit_source", "error_type") if metadata.get(name))
+        yield from (as_text(metadata[name]) for name in ("limit_source", "error_type") if metadata.get(name))
     code = error.get("code")
     if code is not None and code != "" and _status_number(code) is None:
-        yield str(code)
+        yield as_text(code)
     if isinstance(error.get("status"), str) and _status_number(error["status"]) is None:
         yield str(error["status"])
     inner = error.get("innererror") or error.get("inner_error")  # Azure
     if isinstance(inner, Mapping) and inner.get("code"):
-        yield str(inner["code"])
+        yield as_text(inner["code"])
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # it reads deeper than it writes
+        return "JSON nested too deep to be told"
 
 
 def _status_number(value: object) -> int | None:
@@ -216,12 +231,12 @@ def _hint(fault: _Fault) -> float | None:
     return seconds * 60 if found[2].lower().startswith("min") else seconds / 1000
 
 
-def _exception(kind: str, fault: _Fault, status: int, error_class: ErrorClass, hint: float | None) -> ProviderError:
+def _exception(who: str, fault: _Fault, status: int, error_class: ErrorClass, hint: float | None) -> ProviderError:
     code = next(iter(fault.codes), None) or fault.type or None
     code = None if code is None else excerpt(code)[:64]
     named = f"{status} {code}" if code else str(status)
     return EXCEPTIONS[error_class](
-        f"{kind} answered {named}: {excerpt(fault.message) or 'without a word'}",
+        f"{who} answered {named}: {excerpt(fault.message) or 'without a word'}",
         error_class,
         status=status,
         code=code,

@@ -23,7 +23,7 @@ from resilio.providers.openai.answer import (
     refused_answer,
 )
 from resilio.providers.openai.assembly import StreamedChoice, as_streamed, assembled
-from resilio.providers.openai.classify import error_in_answer, malformed
+from resilio.providers.openai.classify import as_text, error_in_answer, malformed
 from resilio.providers.openai.faults import FINISH_SPELLINGS, FINISHES
 from resilio.providers.sse import MAX_EVENT_BYTES, SSEEvent, SSEParser
 
@@ -58,7 +58,6 @@ class OpenAIStreamDecoder:
         "_error",
         "_head",
         "_headers",
-        "_kind",
         "_limit",
         "_meta",
         "_open",
@@ -66,16 +65,17 @@ class OpenAIStreamDecoder:
         "_raw_usage",
         "_status",
         "_usage",
+        "_who",
         "_whole",
         "_whole_size",
         "done",
     )
 
     def __init__(
-        self, kind: str, status: int, headers: Mapping[str, str], max_event_bytes: int = MAX_EVENT_BYTES
+        self, who: str, status: int, headers: Mapping[str, str], max_event_bytes: int = MAX_EVENT_BYTES
     ) -> None:
         self.done = False
-        self._kind = kind
+        self._who = who
         self._status = status
         self._headers = headers
         self._limit = max_event_bytes
@@ -92,7 +92,7 @@ class OpenAIStreamDecoder:
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "done" if self.done else "open"
-        return f"<OpenAIStreamDecoder {self._kind} {state}, {len(self._choices)} choices, {self._parser!r}>"
+        return f"<OpenAIStreamDecoder {self._who} {state}, {len(self._choices)} choices, {self._parser!r}>"
 
     @property
     def complete(self) -> bool:
@@ -165,8 +165,8 @@ class OpenAIStreamDecoder:
             first.tool_calls(),
             "".join(first.reasoning),
             "".join(first.refusal),
-            str(self._meta.get("model") or ""),
-            str(self._meta.get("id") or ""),
+            as_text(self._meta.get("model")),
+            as_text(self._meta.get("id")),
             assembled(self._meta, self._choices, self._raw_usage),
         )
 
@@ -201,7 +201,7 @@ class OpenAIStreamDecoder:
 
     def _take_whole(self, body: bytes, chunks: list[Chunk]) -> None:
         """A server that ignored `stream`: its one answer becomes one object of a stream."""
-        answer = decode_answer(self._kind, self._status, self._headers, body)
+        answer = decode_answer(self._who, self._status, self._headers, body)
         try:
             choices = [as_streamed(choice, answer.finish_reason) for choice in answer.raw["choices"]]
         except (AttributeError, TypeError, ValueError) as exc:
@@ -215,7 +215,7 @@ class OpenAIStreamDecoder:
             except orjson.JSONDecodeError:
                 continue  # cut inside: the end of the stream tells it
             if is_error(body):
-                raise error_in_answer(self._kind, self._status, body)
+                raise error_in_answer(self._who, self._status, body)
             if isinstance(body, dict) and (self.complete or _ends(body)):
                 self._take(body, chunks)
 
@@ -228,7 +228,7 @@ class OpenAIStreamDecoder:
         return self._malformed("with a stream that ended before any choice", ErrorClass.TRUNCATED)
 
     def _malformed(self, what: str, error_class: ErrorClass = ErrorClass.MALFORMED) -> MalformedResponse:
-        return malformed(self._kind, self._status, f"{self._status} {what}", error_class)
+        return malformed(self._who, self._status, f"{self._status} {what}", error_class)
 
     # --- events ------------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ class OpenAIStreamDecoder:
             self._take_odd(event, exc)
             return self.done
         if event.event == "error" or is_error(body):
-            raise error_in_answer(self._kind, self._status, body)
+            raise error_in_answer(self._who, self._status, body)
         if type(body) is not dict:
             raise self._malformed("with an event that is not an object")
         self._take(body, chunks)
@@ -258,7 +258,7 @@ class OpenAIStreamDecoder:
         if text == b"[DONE]":
             self.done = True
         elif event.event == "error":
-            raise error_in_answer(self._kind, self._status, text.decode("utf-8", "replace")) from exc
+            raise error_in_answer(self._who, self._status, text.decode("utf-8", "replace")) from exc
         else:
             raise self._malformed(f"with an event of {len(text)} bytes that is not JSON ({exc})") from exc
 
@@ -324,7 +324,7 @@ class OpenAIStreamDecoder:
             if reasoning:
                 state.reasoning.append(reasoning)
             if delta.get("refusal"):
-                refusal = str(delta["refusal"])
+                refusal = as_text(delta["refusal"])
                 state.refusal.append(refusal)
             if delta.get("tool_calls"):
                 tools = tuple([state.take_tool(call) for call in delta["tool_calls"]])
@@ -335,7 +335,7 @@ class OpenAIStreamDecoder:
             if finish in FINISHES or choice.get("error"):
                 chunk = Chunk(text, reasoning, refusal, tools, None, usage, index, raw)
                 self._give_up(choice, finish, chunk, chunks)
-            finish = FINISH_SPELLINGS.get(finish, str(finish))
+            finish = FINISH_SPELLINGS.get(finish, as_text(finish))
             if not state.finish:
                 self._open -= 1
             state.finish = finish
@@ -347,9 +347,9 @@ class OpenAIStreamDecoder:
         if chunk.has_content:
             chunks.append(chunk)
         if choice.get("error"):
-            raise error_in_answer(self._kind, self._status, choice)
-        raise failed_finish(self._kind, self._status, finish)
+            raise error_in_answer(self._who, self._status, choice)
+        raise failed_finish(self._who, self._status, finish)
 
     def _check_refused(self) -> None:
         if not any(choice.answered for choice in self._choices.values()):
-            raise refused_answer(self._kind, self._status)
+            raise refused_answer(self._who, self._status)

@@ -1,0 +1,144 @@
+"""`resilio ctl`: look at a program that runs, and move its circuits, actors and configuration by hand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+from typing import Any, Final
+
+from resilio.cli.command import UsageError, positive
+from resilio.cli.screen import Screen
+from resilio.errors import ConfigError, ControlError
+
+__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "ask", "run"]
+
+DESCRIPTION: Final = """\
+Talk with a running program that has a control socket: Client(..., control_socket=PATH), or socket = "PATH" under
+[control] in its configuration.
+
+  status         providers, circuits, requests in flight and waiting, keys set aside
+  open           send a provider (or one of its models) nothing, until it is closed
+  close          close its circuits and forget their breaks: back to normal
+  disable        let everything through and count nothing
+  metrics-only   let everything through and count it, but never open
+  drain          take nothing new, let what is in flight finish
+  resume         undo drain; bring back an actor that crashed too often
+  reload         read the configuration's file again: all of it, or nothing if it is wrong"""
+
+EXAMPLES: Final = """\
+  resilio ctl --socket run/llm.sock status                  how are they?
+  resilio ctl --socket run/llm.sock open openai/gpt-4o      send this model nothing
+  resilio ctl --socket run/llm.sock close openai            back to normal, all its models
+  resilio ctl --socket run/llm.sock drain openai            before its keys change
+  resilio ctl --socket run/llm.sock reload --json           what changed, for a program"""
+
+ACTIONS: Final = ("status", "open", "close", "disable", "metrics-only", "drain", "resume", "reload")
+_WHOLE: Final = ("status", "reload")
+_MAX_ANSWER: Final = 16 * 1024 * 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--socket", required=True, metavar="PATH", help="control socket of the running program")
+    parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
+    parser.add_argument("target", nargs="?", metavar="PROVIDER[/MODEL]", help="what it is done to")
+    parser.add_argument("--timeout", type=positive, default=10.0, metavar="S", help="seconds; default: %(default)g")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+
+def run(options: argparse.Namespace, screen: Screen) -> int:
+    """Do it.
+
+    Raises:
+        UsageError: A provider is missing, or one too many.
+        ConfigError: The file to reload is wrong; the program goes on with the old configuration.
+        ControlError: Nobody answers, or the program refused.
+    """
+    whole = options.action in _WHOLE
+    if whole and options.target is not None:
+        raise UsageError(f"{options.action} is for the whole program; leave out {options.target!r}")
+    if not whole and options.target is None:
+        raise UsageError(f"{options.action} needs a provider: {options.action} PROVIDER[/MODEL]")
+    provider, _, model = (options.target or "").partition("/")
+    asked = {"command": options.action, "provider": provider or None, "model": model or None}
+    got = ask(options.socket, asked, options.timeout)
+    if options.json:
+        screen.json(got)
+    if not got.get("ok"):
+        if problems := got.get("problems"):
+            raise ConfigError(problems, "refused, the old configuration holds on")
+        raise ControlError(str(got.get("error", "the program gave no reason")))
+    if not options.json:
+        _show(options.action, got, screen)
+    return 0
+
+
+def ask(path: str, asked: dict[str, Any], timeout: float) -> dict[str, Any]:
+    """One exchange over the socket.
+
+    Raises:
+        ControlError: There is no socket, nobody answers in time, or not in this protocol.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise ControlError("this system has no Unix sockets")
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            connection.sendall(json.dumps(asked).encode() + b"\n")
+            line = connection.makefile("rb").readline(_MAX_ANSWER)
+    except FileNotFoundError:
+        raise ControlError(f"there is no socket {path!r}; does the program run, with this socket?") from None
+    except ConnectionRefusedError:
+        raise ControlError(f"nobody serves {path!r}: the program has ended without removing it") from None
+    except TimeoutError:
+        raise ControlError(f"no answer from {path!r} within {timeout:g} s; its event loop may be blocked") from None
+    except OSError as exc:
+        raise ControlError(f"cannot talk over {path!r}: {exc.strerror or exc}") from exc
+    try:
+        got = json.loads(line)
+    except ValueError:
+        got = None
+    if not isinstance(got, dict):
+        raise ControlError(f"{path!r} gave no answer of this protocol: {line[:80]!r}")
+    return got
+
+
+# --- what is shown -----------------------------------------------------------------------------
+
+
+def _show(action: str, got: dict[str, Any], screen: Screen) -> None:
+    if action == "status":
+        screen.table(("provider", "state", "circuit", "in flight", "waiting", "keys set aside"), _rows(got["status"]))
+    elif action == "reload":
+        changes = [(what, name) for what in ("added", "removed", "changed") for name in got["applied"][what]]
+        screen.say("\n".join(f"{what} {name}" for what, name in changes) or "nothing has changed")
+    else:
+        circuits = ", ".join(f"{name} {state}" for name, state in got["circuits"].items())
+        screen.say(f"{got['provider']} is {got['state']}, {got['in_flight']} in flight; circuits: {circuits}")
+
+
+def _rows(status: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows = []
+    for name, its in status["providers"].items():
+        rows += _provider(name, its, its["state"])
+    for its in status["leaving"]:  # not in the configuration any more: calls still use it
+        rows += _provider(its["breaker"]["name"], its, f"leaving ({its['state']})")
+    return rows
+
+
+def _provider(name: str, its: dict[str, Any], state: str) -> list[tuple[str, ...]]:
+    aside = [f"{key['index']}: {key['set_aside']}" for key in its["keys"] if key["set_aside"]]
+    used = f"{its['in_flight']}/{its['max_concurrency']}"
+    first = (name, state, _circuit(its["breaker"]), used, str(its["waiting"]), ", ".join(aside) or "none")
+    models = (
+        (f"  {target}", "", _circuit(each["breaker"]), str(each["in_flight"]), "", "")
+        for target, each in its["targets"].items()
+    )
+    return [first, *models]
+
+
+def _circuit(breaker: dict[str, Any]) -> str:
+    again = breaker["reopens_in"]
+    return str(breaker["state"]) if again is None else f"{breaker['state']}, probe in {again:.0f} s"

@@ -1,0 +1,136 @@
+"""What may be asked of a running engine: a line of JSON in, a value for a line of JSON out.
+
+    {"command": "open", "provider": "openai", "model": "gpt-4o"}   ->  {"ok": true, ...}
+    {"command": "opne"}                                            ->  {"ok": false, "error": "...", "problems": []}
+
+A row of `COMMANDS` is all it takes to add one. Nothing a caller sends can raise out of `answer`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final, Protocol
+
+import orjson
+
+from resilio.control.handle import ProviderControl
+from resilio.errors import ConfigError, ControlError, ResilioError
+from resilio.events import ConfigApplied
+from resilio.status import Status
+
+__all__ = ["COMMANDS", "Controlled", "answer"]
+
+logger = logging.getLogger("resilio")
+
+
+class Controlled(Protocol):
+    """What is controlled: the part of `resilio.Client` that is needed here, a layer above."""
+
+    def status(self) -> Status: ...
+
+    def provider(self, name: str, /) -> ProviderControl: ...
+
+    def reload(self) -> Awaitable[ConfigApplied]: ...
+
+
+Run = Callable[[Controlled, str, str | None], Awaitable[dict[str, Any]]]
+
+
+async def _status(engine: Controlled, provider: str, model: str | None) -> dict[str, Any]:
+    return {"status": engine.status()}
+
+
+async def _reload(engine: Controlled, provider: str, model: str | None) -> dict[str, Any]:
+    return {"applied": await engine.reload()}
+
+
+def _circuit(act: Callable[[ProviderControl, str | None], None]) -> Run:
+    async def run(engine: Controlled, provider: str, model: str | None) -> dict[str, Any]:
+        act(engine.provider(provider), model)
+        return _as_it_is(engine, provider)
+
+    return run
+
+
+def _admission(act: Callable[[ProviderControl], None]) -> Run:
+    async def run(engine: Controlled, provider: str, model: str | None) -> dict[str, Any]:
+        if model is not None:
+            raise ControlError(f"only a whole provider is drained or resumed; name {provider!r}, or open {model!r}")
+        act(engine.provider(provider))
+        return _as_it_is(engine, provider)
+
+    return run
+
+
+def _as_it_is(engine: Controlled, provider: str) -> dict[str, Any]:
+    """The provider's state and circuits after what was done."""
+    its = engine.status().providers[provider]
+    circuits = {provider: str(its.breaker.state), **{name: str(t.breaker.state) for name, t in its.targets.items()}}
+    return {"provider": provider, "state": its.state, "in_flight": its.in_flight, "circuits": circuits}
+
+
+COMMANDS: Final[Mapping[str, Run]] = {
+    "status": _status,
+    "open": _circuit(ProviderControl.open),
+    "close": _circuit(ProviderControl.close),
+    "disable": _circuit(ProviderControl.disable),
+    "metrics-only": _circuit(ProviderControl.metrics_only),
+    "drain": _admission(ProviderControl.drain),
+    "resume": _admission(ProviderControl.resume),
+    "reload": _reload,
+}
+WHOLE_ENGINE: Final = frozenset({"status", "reload"})
+"""Commands that take no provider."""
+
+_FIELDS: Final = ("command", "provider", "model")
+
+
+async def answer(engine: Controlled, line: bytes) -> bytes:
+    """Do what a line asks for; the answer is a line, without its end."""
+    try:
+        got = {"ok": True, **await _do(engine, line)}
+    except ResilioError as exc:
+        got = {"ok": False, "error": str(exc), "problems": exc.problems if isinstance(exc, ConfigError) else ()}
+    except Exception:  # a bug of ours: whoever asks learns that, and no more
+        logger.exception("the control command %.200r failed", line)
+        got = {"ok": False, "error": "internal error; the log of the running program says more", "problems": ()}
+    return orjson.dumps(got, option=orjson.OPT_NON_STR_KEYS, default=str)
+
+
+async def _do(engine: Controlled, line: bytes) -> dict[str, Any]:
+    command, provider, model = _read(line)
+    run = COMMANDS.get(command)
+    if run is None:
+        near = get_close_matches(command, COMMANDS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+        raise ControlError(f"no command {command[:80]!r}; {hint}")
+    if command in WHOLE_ENGINE and provider is not None:
+        raise ControlError(f"{command} is for the whole engine and takes no provider")
+    if command not in WHOLE_ENGINE and provider is None:
+        raise ControlError(f"{command} needs a provider")
+    return await run(engine, provider or "", model)
+
+
+def _read(line: bytes) -> tuple[str, str | None, str | None]:
+    """Command, provider and model of a line.
+
+    Raises:
+        ControlError: It is not one.
+    """
+    try:
+        asked = orjson.loads(line)
+    except ValueError as exc:
+        raise ControlError(f"not JSON: {exc}") from exc
+    if not isinstance(asked, dict):
+        raise ControlError(f'expected an object like {{"command": "status"}}, not {type(asked).__name__}')
+    if unknown := [key for key in asked if key not in _FIELDS]:
+        raise ControlError(f"unknown field {unknown[0][:80]!r}; there are {', '.join(_FIELDS)}")
+    for name in _FIELDS:
+        value = asked.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ControlError(f"{name} must be text")
+    if not asked.get("command"):
+        raise ControlError(f"no command; there are {', '.join(COMMANDS)}")
+    return asked["command"], asked.get("provider"), asked.get("model")
