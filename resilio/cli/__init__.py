@@ -52,9 +52,13 @@ COMMANDS: Final = {
     for command in (
         Command("ask", "resilio.cli.ask", "ask a question and see who answered"),
         Command("check", "resilio.cli.check", "check a configuration and say what it will do"),
+        Command("ctl", "resilio.cli.ctl", "look at a running program's providers, and move them by hand"),
         Command("machines", "resilio.cli.machines", "show the state machines as tables or diagrams"),
         Command("local", "resilio.cli.local", "install, inspect or serve the model on this machine"),
         Command("simulated-provider", "resilio.cli.simulate", "serve a provider that fails as you say"),
+        Command("chat", "resilio.cli.chat", "talk with a route, breakers and all"),
+        Command("bench", "resilio.cli.bench", "put load on a configuration, real or simulated"),
+        Command("wall", "resilio.cli.wall", "sixteen ways a provider fails, against us or any gateway"),
         Command("demo", "resilio.cli.demo", "two failing providers, one real model, six answers"),
     )
 }

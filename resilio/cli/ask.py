@@ -12,21 +12,30 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from resilio.cli.command import UsageError, count, positive
 from resilio.cli.screen import Screen
 from resilio.client import Client
-from resilio.config import Config, load_config
+from resilio.config import Config, ControlSettings, load_config
 from resilio.dispatch.stream import Stream
 from resilio.errors import LocalModelUnavailable, ResilioError, StreamBroken, UnknownRoute
 from resilio.local import DEFAULT_MODEL, MODELS, status
 from resilio.local.install import INSTALL_COMMAND
 from resilio.models import Message, Reply
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "answer_locally", "local_messages", "reply_as_dict", "run"]
+__all__ = [
+    "DESCRIPTION",
+    "EXAMPLES",
+    "add_arguments",
+    "answer_locally",
+    "local_messages",
+    "pick_route",
+    "reply_as_dict",
+    "run",
+]
 
 CONFIG: Final = Path("resilio.toml")
 
@@ -97,10 +106,10 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
         if options.temperature is None:
             wire["temperature"] = LOCAL_TEMPERATURE
     else:
-        config = load_config(path)
+        config = load_for_one_use(path)
     sent = {name: value for name, value in wire.items() if value is not None}
     try:
-        reply = asyncio.run(_ask(config, _route(config, options.route), messages, sent, options, screen))
+        reply = asyncio.run(_ask(config, pick_route(config, options.route), messages, sent, options, screen))
     except ResilioError as exc:
         if options.json:
             screen.json(_error_as_dict(exc))
@@ -110,6 +119,11 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     else:
         _report(reply, config, screen)
     return 0
+
+
+def load_for_one_use(path: Path) -> Config:
+    """A configuration of somebody's, without its control socket: that belongs to the program that serves with it."""
+    return replace(load_config(path), control=ControlSettings())
 
 
 def answer_locally(settings: Mapping[str, Any] = LOCAL_CONFIG) -> Config:
@@ -128,7 +142,12 @@ def local_messages(question: str) -> list[Message]:
     return [{"role": "system", "content": LOCAL_SYSTEM}, {"role": "user", "content": question}]
 
 
-def _route(config: Config, asked: str | None) -> str:
+def pick_route(config: Config, asked: str | None) -> str:
+    """The route that was asked for; else `chat`, or the only one there is.
+
+    Raises:
+        UnknownRoute: There are several, and none of that name.
+    """
     if asked is not None or "chat" in config.routes:
         return asked or "chat"
     if len(config.routes) != 1:

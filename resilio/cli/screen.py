@@ -12,8 +12,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -93,6 +93,27 @@ class Screen:
         """A spinner while something runs, on a terminal only; nothing may be said to standard output meanwhile."""
         console = self._err_console
         return nullcontext() if console is None else console.status(text)
+
+    @contextmanager
+    def progress(self, text: str) -> Iterator[Callable[[float], None]]:
+        """A bar, on a terminal only; call what is given with the share that is done, 0 to 1, as often as you like."""
+        if (console := self._err_console) is None:
+            yield lambda share: None
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task(text, total=1.0)
+            shown = 0.0
+
+            def show(share: float) -> None:
+                nonlocal shown
+                if share - shown >= 0.005 or share >= 1.0:  # rich takes a lock and reads clocks: not for each call
+                    shown = share
+                    bar.update(task, completed=share)
+
+            yield show
 
     # --- inside ------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from resilio.bench.scenario import read_scenario
 from resilio.cli.command import UsageError, port, until_signal
 from resilio.cli.screen import Screen
 from resilio.errors import ConfigError, ResilioError
@@ -81,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     behaviour.add_argument(
         "--fault", nargs="+", action="extend", metavar="NAME", help="faults or error codes; each request meets one"
     )
+    parser.add_argument(
+        "--provider", metavar="NAME", help="the script is a scenario of `resilio bench`: play its [provider.NAME]"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything drawn at random (%(default)s)")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s")
     parser.add_argument("--port", type=port, default=0, metavar="N", help="default: any free one")
@@ -96,6 +100,8 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
         ConfigError: The script is wrong.
         ResilioError: The address cannot be listened on.
     """
+    if options.provider is not None and options.script is None:
+        raise UsageError("--provider names a table of the --script: give both")
     return asyncio.run(serve_until_signal(script_of(options), options, screen))
 
 
@@ -106,7 +112,14 @@ def script_of(options: argparse.Namespace) -> Script:
         UsageError: A fault has no such name.
         ConfigError: The script is wrong.
     """
-    return _from_file(options.script) if options.script else mixture(_faults(options.fault or ()))
+    if options.script is None:
+        return mixture(_faults(options.fault or ()))
+    if options.provider is None:
+        return _from_file(options.script)
+    scripts = read_scenario(options.script)
+    if options.provider not in scripts:
+        raise UsageError(f"no provider {options.provider!r} in {options.script}; there is {', '.join(scripts)}")
+    return scripts[options.provider]
 
 
 def mixture(faults: Sequence[Fault | None]) -> Script:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from resilio.cli import ask, main
-from resilio.local import MODELS, LocalStatus, status
+from resilio.local import MODELS, LocalStatus
 from resilio.testing import Fixed, Script, SimulatedProvider
 from resilio.testing.faults import Cut, Error
 
@@ -187,7 +187,6 @@ def test_without_a_model_it_says_how_to_install_one(monkeypatch, capsys):
 
 
 @pytest.mark.real_loop
-@pytest.mark.skipif(status().problem is not None, reason="the local model is not installed")
 def test_without_a_configuration_the_model_on_this_machine_answers(capsys):
     assert main(["ask", "--max-tokens", "12", "What is the capital of France?"]) == 0
     said = capsys.readouterr()

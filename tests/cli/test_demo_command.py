@@ -9,7 +9,7 @@ import pytest
 from resilio.cli import ask, demo, main
 from resilio.cli.screen import Screen
 from resilio.client import Client
-from resilio.local import MODELS, LocalStatus, status
+from resilio.local import MODELS, LocalStatus
 from resilio.models import AttemptRecord, Level, Reply, Usage
 from resilio.testing import Script, ScriptedTransport, SimulatedProvider
 from resilio.testing.faults import Error
@@ -31,7 +31,6 @@ def test_it_has_so_many_questions_and_no_more(number, capsys):
 
 
 @pytest.mark.real_loop
-@pytest.mark.skipif(status().problem is not None, reason="the local model is not installed")
 def test_failing_providers_are_passed_over_and_the_real_model_answers(capsys):
     assert main(["demo", "--questions", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()

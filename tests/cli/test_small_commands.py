@@ -30,8 +30,6 @@ targets = ["east/large"]
 deadline = 20
 """
 
-here = pytest.mark.skipif(status().problem is not None, reason="the local model is not installed")
-
 
 @pytest.fixture
 def sound(tmp_path, monkeypatch):
@@ -131,13 +129,11 @@ def test_a_model_that_is_there_is_told(monkeypatch, tmp_path, capsys):
     }
 
 
-@here
 def test_what_is_installed_is_not_installed_again(capsys):
     assert main(["local", "install"]) == 0
     assert capsys.readouterr().out == f"{status()}\n"
 
 
-@here
 @pytest.mark.real_loop
 def test_it_serves_until_ctrl_c_and_leaves_nothing_behind():
     command = [sys.executable, "-m", "resilio", "local", "serve", "--context", "256", "--parallel", "1"]
@@ -153,7 +149,6 @@ def test_it_serves_until_ctrl_c_and_leaves_nothing_behind():
         urlopen(f"{url}/models", timeout=60)
 
 
-@here
 @pytest.mark.real_loop
 async def test_sigterm_while_it_loads_ends_it_in_order():
     server, out = LocalServer(context=256, parallel=1), io.StringIO()
@@ -166,7 +161,6 @@ async def test_sigterm_while_it_loads_ends_it_in_order():
     assert not server.alive
 
 
-@here
 @pytest.mark.real_loop
 async def test_a_server_that_dies_is_told_and_not_waited_for():
     server, err = LocalServer(context=256, parallel=1), Said()
