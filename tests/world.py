@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from resilio import Client
 from resilio.events import Event
-from resilio.testing.loop import wall
+from resilio.testing.loop import wall_clock
 from resilio.testing.provider import SimulatedProvider
 from resilio.testing.script import Script
 from resilio.testing.transport import ScriptedTransport
@@ -57,12 +57,16 @@ async def world(
     route: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
     only: Mapping[str, Mapping[str, Any]] | None = None,
+    routes: Mapping[str, Mapping[str, Any]] | None = None,
+    rules: Sequence[Mapping[str, Any]] = (),
+    cache: Mapping[str, Any] | None = None,
     seed: int = 1,
     **scripts: Script,
 ) -> AsyncIterator[World]:
     """Providers named and scripted by keyword, all in one route, in that order.
 
     `provider`, `model` and `route` are further settings of each; `only` overrides those of one provider.
+    `routes` are further routes, or another "chat"; `cache` is its section.
     """
     providers = {name: SimulatedProvider(script, seed=seed) for name, script in scripts.items()}
     transport = ScriptedTransport({f"http://{name}.test/v1": each for name, each in providers.items()})
@@ -75,11 +79,13 @@ async def world(
             }
             for name in scripts
         ],
-        "route": {"chat": {"targets": [f"{name}/m" for name in scripts], **(route or {})}},
+        "route": {"chat": {"targets": [f"{name}/m" for name in scripts], **(route or {})}, **(routes or {})},
+        "rule": list(rules),
+        "cache": dict(cache or {}),
     }  # fmt: skip
     events: list[Event] = []
     loop = asyncio.get_running_loop()
     async with Client(
-        config, transport=transport, rng=random.Random(seed), wall=wall(loop), listeners=[events.append]
+        config, transport=transport, rng=random.Random(seed), wall=wall_clock(loop), listeners=[events.append]
     ) as llm:
         yield World(llm, providers, transport, events)

@@ -7,11 +7,11 @@ same things to prove.
 from resilio.testing import faults
 from resilio.testing.conformance import Sample, check_codec, simulated_samples
 from resilio.testing.latency import Fixed, LogNormal, Mixture, Uniform
-from resilio.testing.loop import Deadlock, NotVirtual, VirtualTimeLoop, run, wall
+from resilio.testing.loop import Deadlock, NotVirtual, VirtualTimeLoop, run, wall_clock
 from resilio.testing.provider import SimulatedProvider
 from resilio.testing.reaction import Outcome, SeenRequest
 from resilio.testing.schedule import ShufflingLoop, cancel_everywhere, shuffled
-from resilio.testing.script import Flapping, Rule, Script
+from resilio.testing.script import Flapping, Outage, Rule, Script
 from resilio.testing.server import SimulatedServer, serve
 from resilio.testing.transport import ScriptedTransport
 
@@ -22,6 +22,7 @@ __all__ = [
     "LogNormal",
     "Mixture",
     "NotVirtual",
+    "Outage",
     "Outcome",
     "Rule",
     "Sample",
@@ -40,5 +41,5 @@ __all__ = [
     "serve",
     "shuffled",
     "simulated_samples",
-    "wall",
+    "wall_clock",
 ]

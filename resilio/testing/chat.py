@@ -222,8 +222,8 @@ def _streamed(
                 ending = Ending.CLEAN if clean else Ending.CUT
             case Stall(after=after):
                 content, closing, done, ending = content[:after], [], 0, Ending.NEVER
-            case Malformed(after=after, data=data):
-                content.insert(after, b"data: " + data.encode() + b"\n\n")
+            case Malformed(after=after, data=data, lost=lost):
+                content[after : after + lost] = [b"data: " + data.encode() + b"\n\n"]
             case TruncatedJson():
                 middle = len(content) // 2
                 last = content[middle : middle + 1] or opening[-1:]

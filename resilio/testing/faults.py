@@ -147,6 +147,8 @@ class Malformed:
 
     after: Count = 5
     data: str = '{"id":"chatcmpl-\\u00'
+    lost: bool = False
+    """True: it stands in place of a chunk, whose text is lost, instead of between two."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple
 
-__all__ = ["Deadlock", "NotVirtual", "VirtualTimeLoop", "run", "wall"]
+__all__ = ["Deadlock", "NotVirtual", "VirtualTimeLoop", "run", "wall_clock"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -23,7 +23,7 @@ Ts = TypeVarTuple("Ts")
 # A time that is not zero, so that code which takes "0 seconds" for "not set" is found out.
 START: Final = 1000.0
 WALL_START: Final = 1_800_000_000.0
-"""What `wall` shows when a loop starts: 15 January 2027, 08:00 UTC."""
+"""What `wall_clock` shows when a loop starts: 15 January 2027, 08:00 UTC."""
 
 # Bytes written to a loopback socket are readable at once on Linux, busy or not; a kernel that hands them to a
 # thread of its own gets the processor by our sleeping, so naps outlast it however loaded the machine is.
@@ -111,7 +111,7 @@ def run(main: Coroutine[Any, Any, T], *, loop_factory: Callable[[], asyncio.Abst
         return runner.run(main)
 
 
-def wall(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+def wall_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     """A Unix clock (seconds) that keeps step with the loop's time; of a loop in real time, the real one."""
     if isinstance(loop, VirtualTimeLoop):
         return lambda: WALL_START + (loop.time() - START)

@@ -29,7 +29,7 @@ from resilio.testing.faults import (
     Silence,
     Stale,
 )
-from resilio.testing.loop import wall
+from resilio.testing.loop import wall_clock
 from resilio.testing.reaction import Connect, Ending, Outcome, Reaction, SeenRequest
 from resilio.testing.script import Script
 
@@ -46,7 +46,7 @@ def loop_time() -> float:
 
 def loop_wall() -> float:
     """Unix time, virtual where the running loop is."""
-    return wall(asyncio.get_running_loop())()
+    return wall_clock(asyncio.get_running_loop())()
 
 
 class SimulatedProvider:

@@ -18,7 +18,7 @@ from resilio.config.settings import Setting
 from resilio.testing.faults import FAULTS, Fault
 from resilio.testing.latency import Distribution, Fixed, Latency, LogNormal, Mixture, Uniform
 
-__all__ = ["AnswerMaker", "Flapping", "Rule", "Script"]
+__all__ = ["AnswerMaker", "Flapping", "Outage", "Rule", "Script"]
 
 AnswerMaker = Callable[[Mapping[str, Any]], "str | Mapping[str, Any]"]
 """From a request's body to a text, or to an assistant message with ``tool_calls``."""
@@ -39,6 +39,18 @@ class Flapping:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """One window of time, counted from the provider's first request; `end` itself is outside of it."""
+
+    start: Annotated[float, Setting("when it begins", "s", minimum=0)]
+    end: Annotated[float | None, Setting("when it is over; None: never", "s", above=0)] = None
+
+    def covers(self, elapsed: float) -> bool:
+        """Whether it is going on `elapsed` seconds after the first request."""
+        return self.start <= elapsed and (self.end is None or elapsed < self.end)
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """These faults, together, for a request that meets every condition given."""
 
@@ -53,6 +65,8 @@ class Rule:
     """Strike at most so many requests."""
     probability: Annotated[float, Setting("share of requests struck", minimum=0, maximum=1)] = 1.0
     flapping: Flapping | None = None
+    outage: Outage | None = None
+    """Strike in this window of time alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +120,10 @@ class Script:
         """Well for `up` seconds, then these faults for `down` seconds, and so on."""
         return self.with_rule(*faults, flapping=Flapping(up, down, start))
 
+    def outage(self, start: float, end: float | None, *faults: Fault) -> Script:
+        """These faults from second `start` until just before second `end` (None: for ever)."""
+        return self.with_rule(*faults, outage=Outage(start, end))
+
     def choose(
         self,
         model: str,
@@ -135,6 +153,8 @@ class Script:
                 continue
             if rule.flapping is not None and not rule.flapping.is_down(elapsed):
                 continue
+            if rule.outage is not None and not rule.outage.covers(elapsed):
+                continue
             if rule.probability < 1.0 and rng.random() >= rule.probability:
                 continue
             if rule.skip or rule.first is not None:
@@ -163,7 +183,7 @@ _DISTRIBUTIONS: Final[Mapping[str, type[Distribution]]] = {
     "uniform": Uniform,
     "lognormal": LogNormal,
 }
-_CONDITIONS: Final = ("model", "key", "stream", "skip", "first", "probability", "flapping")
+_CONDITIONS: Final = ("model", "key", "stream", "skip", "first", "probability", "flapping", "outage")
 
 
 def _script(reader: Reader, table: Mapping[str, Any]) -> Script | None:
@@ -195,7 +215,10 @@ def _rule(reader: Reader, table: Mapping[str, Any], path: Path) -> Rule:
             reader.problems.add((*path, name), "does not go beside `faults`: write it into one of them")
         tables = enumerate(_tables(reader, several, (*path, "faults")))
         faults = tuple(fault for i, one in tables for fault in _fault(reader, one, (*path, "faults", i)))
-    return reader.table(Rule, conditions, path, fixed={"faults": faults}) or Rule()
+    rule = reader.table(Rule, conditions, path, fixed={"faults": faults}) or Rule()
+    if rule.outage is not None and rule.outage.end is not None and rule.outage.end <= rule.outage.start:
+        reader.problems.add((*path, "outage", "end"), f"is {rule.outage.end:g}; it must come after start")
+    return rule
 
 
 def _fault(reader: Reader, table: Mapping[str, Any], path: Path) -> tuple[Fault, ...]:

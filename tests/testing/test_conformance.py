@@ -3,7 +3,7 @@ import json
 import pytest
 
 from resilio.errors import ErrorClass, MalformedResponse, ProviderError
-from resilio.models import Answer, Request
+from resilio.models import Answer, HttpRequest, Request
 from resilio.providers import REGISTRY, OpenAICodec
 from resilio.testing import Sample, check_codec, simulated_samples
 
@@ -79,8 +79,6 @@ class Codec(OpenAICodec):
 
 
 def leaks_the_key(made, options):
-    from resilio.models import HttpRequest
-
     return HttpRequest(f"{made.url}?key={options['key']}", made.headers, made.body)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from resilio.errors import ErrorClass, TransportError
 from resilio.models import HttpRequest
-from resilio.testing import Fixed, Script, SimulatedProvider, SimulatedServer, faults, serve
+from resilio.testing import Fixed, Script, ScriptedTransport, SimulatedProvider, SimulatedServer, faults, serve
 from resilio.transport import Exchange
 from resilio.transport.http import AiohttpTransport
 
@@ -51,8 +51,6 @@ async def quiet():
 
 
 async def test_both_forms_of_the_provider_send_the_same_bytes():
-    from resilio.testing import ScriptedTransport
-
     sent = []
     for stream in (False, True):
         async with Rig(Script(first_token=Fixed(1), tokens_per_second=10)) as rig:

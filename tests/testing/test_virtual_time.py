@@ -14,7 +14,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilio.testing import Deadlock, NotVirtual, VirtualTimeLoop, run, wall
+from resilio.testing import Deadlock, NotVirtual, VirtualTimeLoop, run, wall_clock
 
 
 async def test_an_hour_passes_without_waiting():
@@ -27,7 +27,7 @@ async def test_an_hour_passes_without_waiting():
 
 async def test_time_begins_away_from_zero_and_the_wall_clock_keeps_step():
     loop = asyncio.get_running_loop()
-    clock = wall(loop)
+    clock = wall_clock(loop)
     first = clock()
     assert loop.time() >= 1000
     await asyncio.sleep(86_400 * 3)
@@ -186,7 +186,7 @@ async def test_every_example_of_a_property_gets_a_loop_of_its_own(delay):
 
 @pytest.mark.real_loop
 async def test_the_wall_clock_of_a_real_loop_is_the_real_one():
-    assert wall(asyncio.get_running_loop()) is time.time
+    assert wall_clock(asyncio.get_running_loop()) is time.time
 
 
 @pytest.mark.real_loop
