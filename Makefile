@@ -79,6 +79,11 @@ docs: setup ## write the generated pages again
 	@for file in $$(find resilio -name docs.py | sort); do \
 		module=$${file%.py}; $(RUN) -m "$${module//\//.}"; done
 
+.PHONY: site
+site: setup ## build the documentation's web site in site/
+	@$(BIN)/uv pip install --quiet --python $(RUN) --group docs
+	@$(BIN)/mkdocs build --strict --quiet
+
 .PHONY: clean
 clean: ## remove .venv, caches and build results
 	@rm -rf $(VENV) dist site .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*

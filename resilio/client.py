@@ -523,9 +523,7 @@ class Client:
     def _ruled(self, engine: Engine, request: Request) -> Request:
         """The request on the route that the first rule that applies sends it to, if any does."""
         codec = engine.supervisor.routes[request.route].targets[0].codec
-        rule = first_match(
-            self.config.rules, request.route, request.identity, lambda: codec.estimate_tokens(request)
-        )
+        rule = first_match(self.config.rules, request.route, request.identity, lambda: codec.estimate_tokens(request))
         if rule is None:
             return request
         return replace(request, route=rule.use, asked_route=request.route, rule=rule.name)

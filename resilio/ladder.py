@@ -8,16 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from resilio.config import RouteSettings, RungSettings
-from resilio.errors import Exhausted, RequestRejected, ResilioError, Unencodable
+from resilio.errors import DeadlineExceeded, Exhausted, RequestRejected, ResilioError, Unencodable
 from resilio.models import Level
 
-__all__ = ["LADDER", "Descent", "Rung", "descend"]
+__all__ = ["LADDER", "Descent", "NotCached", "Rung", "Ways", "descend"]
 
 T = TypeVar("T")
-TryRoute = Callable[[str], Awaitable[T]]
+
+
+class NotCached(Exception):
+    """The cache has nothing to serve. It never reaches a caller: the error of the rungs above does."""
+
+
+class Ways(NamedTuple, Generic[T]):
+    """What rungs can call upon; dispatch gives it."""
+
+    try_route: Callable[[str], Awaitable[T]]
+    """Ask the targets of a route."""
+    cached: Callable[[], T]
+    """The cached answer to this very request, past its time or not; raises `NotCached`."""
 
 
 class Descent(Protocol):
@@ -28,13 +40,13 @@ class Descent(Protocol):
     reasons: list[str]
     """Why each higher rung did not answer."""
 
-    def step_down(self) -> None:
-        """The call leaves a rung for the next."""
+    def step_down(self, *, asks: bool) -> None:
+        """The call leaves a rung for the next, which asks targets or does not."""
         ...
 
 
 class _Runs(Protocol):
-    def __call__(self, route: RouteSettings, rung: RungSettings, try_route: TryRoute[T], /) -> Awaitable[T]: ...
+    def __call__(self, route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> Awaitable[T]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,45 +55,60 @@ class Rung:
 
     run: _Runs
     level: Level
+    at_once: bool = False
+    """It takes no time, and so is open to a call whose deadline has come."""
 
 
-def _full(route: RouteSettings, rung: RungSettings, try_route: TryRoute[T], /) -> Awaitable[T]:
+def _full(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> Awaitable[T]:
     """The route's own targets."""
-    return try_route(route.name)
+    return ways.try_route(route.name)
 
 
-def _simpler(route: RouteSettings, rung: RungSettings, try_route: TryRoute[T], /) -> Awaitable[T]:
+async def _cache(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> T:
+    """An answer that was given to the same request before (stale-if-error, as in RFC 5861)."""
+    return ways.cached()
+
+
+def _simpler(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> Awaitable[T]:
     """Another route, with simpler models."""
     assert rung.argument is not None, "the loader refuses a simpler rung without a route"
-    return try_route(rung.argument)
+    return ways.try_route(rung.argument)
 
 
 LADDER: Final[dict[str, Rung]] = {
     "full": Rung(_full, Level.FULL),
+    "cache": Rung(_cache, Level.CACHED, at_once=True),
     "simpler": Rung(_simpler, Level.SIMPLER),
 }
 
 
-async def descend(route: RouteSettings, try_route: TryRoute[T], call: Descent) -> T:
+async def descend(route: RouteSettings, ways: Ways[T], call: Descent) -> T:
     """Try the rungs in order; the first that answers decides the level.
 
     A rung gives way when nothing in it was left to try, or when this process refused to send. It does
-    not give way to a refusal by a model or a caller's own fault (asking another would dodge it), nor to
-    the deadline, after which nobody is owed anything but the error.
+    not give way to a refusal by a model or a caller's own fault (asking another would dodge it). After the
+    deadline nobody is owed anything but the error, and what can be had at once.
     """
     last: ResilioError | None = None
     for rung in route.ladder:
-        if last is not None:
-            call.step_down()
         kind = LADDER[rung.kind]
+        if isinstance(last, DeadlineExceeded) and not kind.at_once:
+            continue
+        if last is not None:
+            call.step_down(asks=not kind.at_once)
         call.level = kind.level
+        label = rung.kind if rung.argument is None else f"{rung.kind} ({rung.argument})"
         try:
-            return await kind.run(route, rung, try_route)
+            return await kind.run(route, rung, ways)
         except Unencodable:
             raise
-        except (Exhausted, RequestRejected) as exc:
+        except NotCached as exc:
+            call.reasons.append(f"{label}: {exc}")
+        except (Exhausted, RequestRejected, DeadlineExceeded) as exc:
             last = exc
-            label = rung.kind if rung.argument is None else f"{rung.kind} ({rung.argument})"
             call.reasons.append(f"{label}: {str(exc).splitlines()[0]}")
-    assert last is not None, "a ladder has at least one rung"
-    raise last
+    assert last is not None, "a ladder begins with a rung that asks"
+    try:
+        raise last
+    finally:
+        del last  # else the error would keep itself, and all of the call, alive by this frame

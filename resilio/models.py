@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 __all__ = [
     "Answer",
     "AttemptRecord",
+    "CacheHit",
     "Capability",
     "Chunk",
     "Demand",
@@ -152,6 +153,8 @@ class Identity:
     feature: str | None = None
     session: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
+    """Name of the API key the caller showed to us, where it did; never the key itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +253,21 @@ class Seam:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheHit:
+    """That an answer came from the cache, and what is to be known of it."""
+
+    kind: Literal["exact", "stale"]
+    """``exact``: an answer to the very same request, within its time; ``stale``: one past it, because nobody else
+    answered."""
+    age: float
+    """Seconds since the provider gave it."""
+    entry: str
+    """Which entry it was; the same id is the same recorded answer."""
+    saved_usd: float | None
+    """What the answer had cost; None: unknown."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What `Client.complete` returns, and `stream.reply` when a stream is over."""
 
@@ -265,7 +283,7 @@ class Reply:
     first_token: float | None = None
     """Seconds from the call to the first content chunk; for a unary upstream, to the answer."""
     cost_usd: float | None = None
-    """US dollars, failed attempts included where they cost; None when a price is unknown."""
+    """US dollars of the attempt that answered, or of every leg of a continued stream; None when a price is unknown."""
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     refusal: str = ""
@@ -283,3 +301,6 @@ class Reply:
     rule: str | None = None
     """Name of the rule that chose `route`; None: no rule applied."""
     raw: Mapping[str, Any] = field(default_factory=dict)
+    cached: CacheHit | None = None
+    """Set for an answer from the cache: `cost_usd` is then 0, `usage` that of the recorded answer, `target` whose
+    answer it was."""

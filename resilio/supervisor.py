@@ -347,7 +347,13 @@ class Supervisor:
     # --- leases ------------------------------------------------------------------------------
 
     def acquire_nowait(
-        self, order: Iterable[RouteTarget], demand: Demand, *, among: Collection[RouteTarget], priority: int = 0
+        self,
+        order: Iterable[RouteTarget],
+        demand: Demand,
+        *,
+        among: Collection[RouteTarget],
+        priority: int = 0,
+        insist: bool = True,
     ) -> tuple[RouteTarget, Lease]:
         """Lease the first target in the order of this call that admits the request at once.
 
@@ -356,6 +362,8 @@ class Supervisor:
             demand: What the request takes from rate limits.
             among: The targets that may still be tried.
             priority: Place in queues.
+            insist: When all refuse, ask a ramping target all the same, and an open one for an early probe. Not for
+                hedges: those are a luxury.
 
         Raises:
             NoLease: Every target refused.
@@ -373,6 +381,8 @@ class Supervisor:
             refusals.append(got)
             if len(ordered) == len(among):  # what is not read of the order is not decided: see `RouteRecord`
                 break
+        if not insist:
+            raise NoLease(refusals)
         return self._insist(now, ordered, refusals, demand, priority)
 
     def _insist(

@@ -7,7 +7,7 @@ from world import QUIET
 
 from resilio import Client
 from resilio.events import AttemptEnded, CallSettled
-from resilio.testing import Script, ScriptedTransport, SimulatedProvider, wall
+from resilio.testing import Script, ScriptedTransport, SimulatedProvider, wall_clock
 from resilio.testing.faults import Error
 
 CONFIG = {
@@ -28,7 +28,7 @@ async def test_a_listener_that_raises_costs_no_call_and_the_others_hear_everythi
     providers = {"http://a.test/v1": SimulatedProvider(Script.of(Error(status=503)))}
     providers["http://b.test/v1"] = SimulatedProvider(Script(answer="from b"))
     async with Client(
-        CONFIG, transport=ScriptedTransport(providers), rng=random.Random(1), wall=wall(loop),
+        CONFIG, transport=ScriptedTransport(providers), rng=random.Random(1), wall=wall_clock(loop),
         listeners=[deaf, heard.append],
     ) as llm:  # fmt: skip
         assert (await llm.complete("chat", "hi")).text == "from b"

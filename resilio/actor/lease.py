@@ -112,6 +112,7 @@ class Lease:
         outcome: str,
         *,
         usage: Usage | None = None,
+        latency: float | None = None,
         error_class: ErrorClass | None = None,
         retry_after: float | None = None,
     ) -> bool:
@@ -121,6 +122,8 @@ class Lease:
             now: Monotonic seconds.
             outcome: One of `Outcome`.
             usage: Tokens used, where known; the reservation is corrected to it.
+            latency: Seconds a success took, where that is not all the time since admission: a slow reader of a
+                stream must not make its target look slow.
             error_class: For failures and ignored outcomes: decides which breaker counts, which key rests.
             retry_after: The provider's hint in seconds.
 
@@ -137,7 +140,7 @@ class Lease:
         owner.in_flight -= 1
         record.in_flight -= 1
         if outcome == Outcome.SUCCESS or outcome == Outcome.SLOW:
-            stale = self._succeed(now, slow=outcome == Outcome.SLOW, usage=usage)
+            stale = self._succeed(now, slow=outcome == Outcome.SLOW, usage=usage, latency=latency)
         else:
             stale = self._fail(now, outcome, usage, error_class, retry_after)
         if owner.breaker.changes or record.breaker.changes:
@@ -146,9 +149,10 @@ class Lease:
             owner.wake.set()
         return stale
 
-    def _succeed(self, now: float, *, slow: bool, usage: Usage | None) -> bool:
+    def _succeed(self, now: float, *, slow: bool, usage: Usage | None, latency: float | None) -> bool:
         record = self.record
-        latency = now - self.admitted_at
+        if latency is None:
+            latency = now - self.admitted_at
         record.peak.observe(now, latency)
         record.latencies.add(latency)
         if usage is not None:

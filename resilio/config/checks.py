@@ -231,7 +231,7 @@ def _check_ladder(
 
 
 def check_cache_rungs(problems: Problems, routes: Mapping[str, RouteSettings], caches: Any) -> None:
-    """Check that a rung `cache` has a cache to look into; `caches` are the `CacheSettings`, where they could be read."""
+    """Check that a rung `cache` has a cache to look into; `caches`: the `CacheSettings`, where they could be read."""
     for route in routes.values():
         path: Path = ("route", route.name, "ladder")
         for index, rung in enumerate(route.ladder):

@@ -70,7 +70,9 @@ class Clocks:
     """How long each phase of an attempt may take; all of them lie inside the call's deadline."""
 
     connect: Annotated[float, _seconds("DNS, TCP and TLS of a new connection")] = 5.0
-    headers: Annotated[float | None, _seconds("from sending to the response's head; None: first_token covers it")] = None
+    headers: Annotated[float | None, _seconds("from sending to the response's head; None: first_token covers it")] = (
+        None
+    )
     first_token: Annotated[float, _seconds("from sending to the first content; reasoning models get 120 s")] = 10.0
     idle: Annotated[float, _seconds("silence between two chunks, counted only while we wait for the provider")] = 20.0
     total: Annotated[float, _seconds("from sending to the last byte")] = 60.0
@@ -144,19 +146,33 @@ class NetworkSettings:
     """How connections to a provider are made; providers with equal settings share their connections."""
 
     proxy: Annotated[
-        str | None, Setting('an http:// URL; "env:NAME" reads it from a variable; "environment": HTTPS_PROXY, HTTP_PROXY and NO_PROXY')
+        str | None,
+        Setting(
+            'an http:// URL; "env:NAME" reads it from a variable; "environment": HTTPS_PROXY, HTTP_PROXY and NO_PROXY'
+        ),
     ] = field(default=None, repr=False)  # its URL may hold a password
     ca_file: Annotated[str | None, Setting("PEM file of the CAs to trust, in place of this machine's")] = None
     client_cert: Annotated[str | None, Setting("PEM file of the certificate to show (mTLS), its chain after it")] = None
-    client_key: Annotated[str | None, Setting("PEM file of its key, no passphrase; None: it stands in client_cert")] = None
+    client_key: Annotated[str | None, Setting("PEM file of its key, no passphrase; None: it stands in client_cert")] = (
+        None
+    )
     verify: Annotated[bool, Setting("false: take any certificate, from anybody; a warning is logged")] = True
     max_connections: Annotated[
-        int | None, Setting("open at one time; more requests wait, on the connect clock; None: max_concurrency is the limit", "count", minimum=1)
+        int | None,
+        Setting(
+            "open at one time; more requests wait, on the connect clock; None: max_concurrency is the limit",
+            "count",
+            minimum=1,
+        ),
     ] = None
-    keepalive_timeout: Annotated[float, _seconds("an idle connection is kept so long; 0: one request each", minimum=0)] = 15.0
+    keepalive_timeout: Annotated[
+        float, _seconds("an idle connection is kept so long; 0: one request each", minimum=0)
+    ] = 15.0
     dns_ttl: Annotated[float, _seconds("a resolved name is remembered so long; 0: ask each time", minimum=0)] = 60.0
     family: Annotated[Family, Setting("addresses to use; any: whichever answers first")] = "any"
-    unix_socket: Annotated[str | None, Setting("connect through this socket; base_url still gives host and path")] = None
+    unix_socket: Annotated[str | None, Setting("connect through this socket; base_url still gives host and path")] = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +263,9 @@ class ProviderSettings:
         default_factory=dict
     )
     max_concurrency: Annotated[int, _count("requests in flight at one time")] = 64
-    max_body_bytes: Annotated[int, Setting("a longer answer, or event of a stream, is malformed", "bytes", above=0)] = 16 * 1024 * 1024
+    max_body_bytes: Annotated[int, Setting("a longer answer, or event of a stream, is malformed", "bytes", above=0)] = (
+        16 * 1024 * 1024
+    )
     # One instance for all who set nothing: the transport tells networks apart by identity first.
     network: Annotated[NetworkSettings, Setting("proxy, certificates, connections")] = NetworkSettings()
     breaker: Annotated[BreakerSettings, Setting("for the provider and each of its models")] = field(
@@ -269,7 +287,8 @@ class TargetSettings:
         float | None, _seconds("first-token clock on this target; None: the model's, then the route's")
     ] = None
     weight: Annotated[
-        float, Setting("how much it is preferred, by strategies weighted and least_loaded; 0: only as fallback", minimum=0)
+        float,
+        Setting("how much it is preferred, by strategies weighted and least_loaded; 0: only as fallback", minimum=0),
     ] = 1.0
 
     @property
@@ -315,23 +334,30 @@ class RouteSettings:
     clocks: Annotated[Clocks, Setting("of each attempt")] = field(default_factory=Clocks)
     retry: Annotated[RetrySettings, Setting("attempts and backoff")] = field(default_factory=RetrySettings)
     upstream_stream: Annotated[
-        UpstreamStream, Setting("auto: complete() streams upstream where the target can, and so has a first-token clock")
+        UpstreamStream,
+        Setting("auto: complete() streams upstream where the target can, and so has a first-token clock"),
     ] = "as_asked"
     on_break: Annotated[
-        OnBreak, Setting("a stream that breaks after its first content: raise, end as marked partial, or go on elsewhere")
+        OnBreak,
+        Setting("a stream that breaks after its first content: raise, end as marked partial, or go on elsewhere"),
     ] = "error"
     hold_back_tokens: Annotated[
-        int, Setting("tokens of a stream kept back before the first is handed out: till then it can move on", "tokens", minimum=0)
+        int,
+        Setting(
+            "tokens of a stream kept back before the first is handed out: till then it can move on", "tokens", minimum=0
+        ),
     ] = 0
     counts_as_life: Annotated[
         tuple[Sign, ...], Setting("what but text shows that a stream lives: reasoning deltas, keep-alive comments")
     ] = ("reasoning",)
     hedge: Annotated[
-        float | Literal["p95"] | None, Setting("a second target is asked when the first is silent for so long", "s", above=0)
+        float | Literal["p95"] | None,
+        Setting("a second target is asked when the first is silent for so long", "s", above=0),
     ] = None
     hedge_share: Annotated[float, _share("of a route's calls may be hedged")] = 0.05
     cache: Annotated[
-        Literal["use", "skip"], Setting("skip: its answers are neither stored nor served from the cache, whatever a call says")
+        Literal["use", "skip"],
+        Setting("skip: its answers are neither stored nor served from the cache, whatever a call says"),
     ] = "use"
     ladder: Annotated[tuple[RungSettings, ...], Setting("rungs, best first; the error is always last")] = (
         RungSettings(kind="full"),
@@ -372,7 +398,9 @@ class ExactCacheSettings:
 
     backend: Annotated[Literal["memory"], Setting("where entries are kept")] = "memory"
     ttl: Annotated[float, _seconds("an answer is served for so long")] = 3600.0
-    ttl_jitter: Annotated[float, _share("an entry's ttl is shortened at random by up to this share, so that few expire together")] = 0.1
+    ttl_jitter: Annotated[
+        float, _share("an entry's ttl is shortened at random by up to this share, so that few expire together")
+    ] = 0.1
     stale_for: Annotated[
         float, _seconds("past its ttl an answer is kept for so long, for the rung cache of a ladder alone", minimum=0)
     ] = 3600.0

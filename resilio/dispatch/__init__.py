@@ -19,17 +19,16 @@ from typing import Any, Final, TypeVar
 from resilio import ladder
 from resilio.actor import Lease, Outcome
 from resilio.dispatch.attempt import Attempt, Engine
+from resilio.dispatch.cached import Cached, RecordedStream, Slot
 from resilio.dispatch.call import Call, Plan
 from resilio.dispatch.hedge import Failure, Try, once, race
-from resilio.dispatch.leg import Leg
+from resilio.dispatch.leg import Leg, forget_frames
 from resilio.dispatch.stream import Stream
 from resilio.errors import (
     ERROR_RULES,
     BudgetExceeded,
     ErrorClass,
-    InvalidRequest,
     ProviderError,
-    RequestUnsuitable,
     Then,
     TransportError,
     UnknownRoute,
@@ -53,30 +52,45 @@ class Dispatcher:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.cached = Cached(engine)
 
     async def complete(self, call: Call) -> Reply:
         """One whole answer, a partial one that says so, or the precise error that ends the call."""
+        slot = self.cached.slot(call, stream=False)
+        return await (self._complete(call) if slot is None else self.cached.complete(call, slot, self._complete))
+
+    async def open_stream(self, call: Call) -> Stream:
+        """A stream that has its first content; whatever failed before it left no trace but its attempts."""
+        slot = self.cached.slot(call, stream=True)
+        return await (self._open(call) if slot is None else self.cached.open_stream(call, slot, self._open))
+
+    async def _complete(self, call: Call) -> Reply:
         try:
-            reply = await self._descend(call, self._answer)
+            reply = await self._descend(call, self._answer, self.cached.last_reply)
         except BaseException as exc:
             call.fail(exc)
             raise
         return call.succeed(reply)
 
-    async def open_stream(self, call: Call) -> Stream:
-        """A stream that has its first content; whatever failed before it left no trace but its attempts."""
+    async def _open(self, call: Call, slot: Slot | None = None) -> Stream:
         try:
-            leg = await self._descend(call, self._first_leg)
+            leg = await self._descend(call, self._first_leg, self.cached.last_stream)
         except BaseException as exc:
             call.fail(exc)
             raise
+        if isinstance(leg, Stream):
+            if slot is not None:
+                slot.leave(failed=True)
+            return leg
         call.first_token = self._engine.clock() - call.started
         call.flow.step("content")
-        return Stream(call, leg, self._go_on)
+        return Stream(call, leg, self._go_on) if slot is None else RecordedStream(call, leg, self._go_on, slot)
 
     # --- rungs -------------------------------------------------------------------------------
 
-    async def _descend(self, call: Call, ask: Callable[[Call, RouteRecord], Awaitable[T]]) -> T:
+    async def _descend(
+        self, call: Call, ask: Callable[[Call, RouteRecord], Awaitable[T]], cached: Callable[[Call], T]
+    ) -> T:
         """Rung by rung, from the full answer down."""
         routes = call.enter()
         route = routes.get(call.request.route)
@@ -88,7 +102,7 @@ class Dispatcher:
         async def try_route(name: str) -> T:
             return await ask(call, routes[name])
 
-        return await ladder.descend(route.settings, try_route, call)
+        return await ladder.descend(route.settings, ladder.Ways(try_route, lambda: cached(call)), call)
 
     # --- one route: what is asked of it ----------------------------------------------------------
 
@@ -97,7 +111,8 @@ class Dispatcher:
         begin: Try[Reply | Leg] = Attempt.ask if route.settings.upstream_stream == "as_asked" else Attempt.whole
         got = await self._run(call, self._plan(call, route), begin, hold_back=math.inf)
         if isinstance(got, Reply):
-            return got
+            # A hedge that lost ended after this reply was made.
+            return got if len(got.attempts) == len(call.attempts) else replace(got, attempts=tuple(call.attempts))
         call.first_token = got.first_token_at - call.started
         if got.broken is None:
             answer, usage = got.finish()
@@ -106,7 +121,7 @@ class Dispatcher:
         reply = call.reply(answer, got.attempt.target, complete=False, usage=got.usage(answer))
         return replace(reply, broken=got.broken.error_class.value)
 
-    async def _first_leg(self, call: Call, route: RouteRecord) -> Leg:
+    async def _first_leg(self, call: Call, route: RouteRecord) -> Leg | Stream:
         return await self._run(
             call, self._plan(call, route), Attempt.open_leg, hold_back=route.settings.hold_back_tokens
         )
@@ -117,6 +132,7 @@ class Dispatcher:
         if call.flow.state is RequestState.STREAMING:
             call.flow.step("resume")
         plan.drop(leg.attempt.target, exc)
+        call.later_targets = 0  # no rung further down goes on with a stream, so no time is kept for one
         following = await self._run(call, plan, lambda attempt: attempt.open_leg(before), hold_back=0)
         call.flow.step("content")
         return following
@@ -135,8 +151,12 @@ class Dispatcher:
                 attempt = got.attempt
                 got = await self._hold_back(got, hold_back)
             if not isinstance(got, Failure):
+                plan.last = None  # an error knows by its traceback the plan that knows it
                 return got
-            await self._failed(call, plan, got)
+            try:
+                await self._failed(call, plan, got)
+            finally:
+                del got  # an error raised from here would keep itself alive by this frame
 
     async def _hold_back(self, leg: Leg, tokens: float) -> Any:
         """Read on until so many tokens are in hand: until then a break costs nothing but time."""
@@ -144,6 +164,7 @@ class Dispatcher:
             while leg.held < tokens * CHARACTERS_PER_TOKEN and await leg.read():
                 pass
         except (ProviderError, TransportError) as exc:
+            forget_frames(exc)
             if exc.error_class is not ErrorClass.TOTAL:
                 return Failure(leg.attempt, exc)
         except BaseException as exc:  # the caller is gone, or a bug of ours: nobody else knows of this leg
@@ -157,13 +178,18 @@ class Dispatcher:
         others = [target for target in plan.candidates() if target is not first.target]
         if not others or now >= call.until:
             return None
+        hedges = plan.route.hedge_budget
+        if not hedges.take(now):
+            return None
         try:
             target, lease = self._engine.supervisor.acquire_nowait(
-                plan.order, plan.demand, among=others, priority=call.priority
+                plan.order, plan.demand, among=others, priority=call.priority, insist=False
             )
         except NoLease:
+            hedges.give_back()
             return None
-        if not (target.provider.retry_budget.take(now) and plan.route.hedge_budget.take(now)):
+        if not target.provider.retry_budget.take(now):
+            hedges.give_back()
             lease.settle(now, Outcome.REJECTED)
             return None
         plan.began(target)
@@ -247,14 +273,17 @@ class Dispatcher:
         if isinstance(exc, BudgetExceeded):  # this target may cost more than is left; a cheaper one may not
             plan.unsent(target, exc)
             return
-        if failure.attempt.how == "prefill" and isinstance(exc, InvalidRequest | RequestUnsuitable):
+        if failure.prefill_refused:
             plan.without_prefill(target, exc)
             return
         now = engine.clock()
         match ERROR_RULES[exc.error_class].then:
             case Then.STOP:
                 exc.attempts = tuple(call.attempts)
-                raise exc
+                try:
+                    raise exc
+                finally:
+                    del exc, failure
             case Then.RETRY_ONCE if plan.may_retry(target):
                 pause = backoff(plan.retry, len(plan.retried), engine.rng)
                 if now + pause < call.until and target.provider.retry_budget.take(now):

@@ -7,7 +7,6 @@ it is moved to the connect clock and back.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from typing import Any
 
 from resilio.actor import Lease, Outcome
 from resilio.dispatch.call import Call, Plan, Window
-from resilio.dispatch.leg import Leg
+from resilio.dispatch.leg import Leg, clock_error
 from resilio.errors import (
     ERROR_RULES,
     BudgetExceeded,
@@ -25,15 +24,13 @@ from resilio.errors import (
     ResilioError,
     TransportError,
 )
-from resilio.events import AttemptEnded, Event, Listener
+from resilio.events import AttemptEnded, Event, Listener, tell
 from resilio.models import Answer, AttemptRecord, Capability, HttpRequest, Reply, Request, Usage
 from resilio.prices import cost_usd, worst_cost_usd
 from resilio.supervisor import RouteTarget, Supervisor
 from resilio.transport import Exchange, Response, Transport
 
 __all__ = ["Attempt", "Engine"]
-
-logger = logging.getLogger("resilio")
 
 INPUT_ESTIMATE_ERROR = 0.5
 """How far the prompt's tokens may exceed bytes / 4; covers English, code and most European languages."""
@@ -50,15 +47,11 @@ class Engine:
     rng: random.Random
     listeners: list[Listener] = field(default_factory=list)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-    """Tasks of calls under way (hedges, many at once); closing the client ends them."""
+    """Tasks that make calls on their own (many at once); closing the client ends them."""
 
     def emit(self, event: Event) -> None:
         """Tell every listener; one that raises is logged and does no harm."""
-        for listener in self.listeners:
-            try:
-                listener(event)
-            except Exception:  # a listener's bug must not fail a call
-                logger.exception("listener %r failed on %r", listener, event)
+        tell(self.listeners, event)
 
 
 class Attempt:
@@ -118,10 +111,10 @@ class Attempt:
             before: Text that was handed out already, for a stream that is to go on from there: by prefill where
                 the model can continue a message of the assistant's, else by answering anew with the same beginning.
         """
-        window = self.plan.first_token_window(self.started, self.target)
+        window = self.first_token_window()
         request, expected = self.call.request, ""
         if before is not None:
-            self.how = self.plan.way_on(self.target)
+            self.how = self.plan.way_on(self.target) if before else "restart"  # nothing but reasoning came so far
             if self.how == "prefill":
                 request = replace(request, messages=[*request.messages, {"role": "assistant", "content": before}])
             else:
@@ -154,9 +147,17 @@ class Attempt:
             return await self.open_leg()
         return await self.ask()
 
-    def extend(self, scope: asyncio.Timeout) -> None:
-        """A keep-alive comment came and counts as life: the first-token clock starts over."""
-        self._window = window = self.plan.first_token_window(self.engine.clock(), self.target)
+    def first_token_window(self) -> Window:
+        """The first-token clock from now on, inside the total clock, which a sign of life does not move."""
+        window = self.plan.first_token_window(self.engine.clock(), self.target)
+        total = self.plan.route.settings.clocks.total
+        if window.until <= self.started + total:
+            return window
+        return Window("total", total, self.started + total, shortened=False)
+
+    def watch(self, scope: asyncio.Timeout, window: Window) -> None:
+        """A sign of life came before new content: another clock runs from here, or the same one anew."""
+        self._window = window
         scope.reschedule(window.until)
 
     # --- sending -----------------------------------------------------------------------------
@@ -274,12 +275,12 @@ class Attempt:
         self.succeed(usage, slow=False)
         return call.reply(answer, self.target, complete=True, usage=usage)
 
-    def succeed(self, usage: Usage, *, slow: bool) -> None:
-        """Settle a whole answer."""
+    def succeed(self, usage: Usage, *, slow: bool, latency: float | None = None) -> None:
+        """Settle a whole answer; `latency` where the time since admission is not all the target's."""
         now = self.engine.clock()
         outcome = Outcome.SLOW if slow else Outcome.SUCCESS
         probe = self.lease.probe
-        stale = self.lease.settle(now, outcome, usage=usage)
+        stale = self.lease.settle(now, outcome, usage=usage, latency=latency)
         self._pay(usage)
         self.plan.route.output_lengths.add(usage.output_tokens)
         self._record(AttemptRecord(
@@ -307,6 +308,8 @@ class Attempt:
             now, outcome, usage=usage, error_class=error_class, retry_after=getattr(exc, "retry_after", None)
         )
         self._pay(usage)
+        if usage is None and outcome == Outcome.CANCELLED and lease.sent:  # what it read of the prompt is billed
+            usage = Usage(lease.demand.input_tokens, estimated=True)
         if outcome != Outcome.REJECTED:  # nothing left this process: not an attempt
             self._note(outcome, exc, stale=stale, usage=usage)
 
@@ -340,6 +343,8 @@ class Attempt:
         if window.clock == "connect":
             message = f"no connection to {self.target.name} within {window.seconds:.3g} s{share}: {self._unconnected()}"
             return TransportError(message, ErrorClass.CONNECT, clock="connect", clock_seconds=window.seconds)
+        if window.clock in ("idle", "deadline"):  # it was writing, if only what had been handed out already
+            return clock_error(window, self.target.name)
         what = {"total": "answer", "headers": "response head"}.get(window.clock, "first token")
         return ProviderUnavailable(
             f"no {what} from {self.target.name} within {window.seconds:.3g} s{share}",

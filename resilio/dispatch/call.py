@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.budget import SpendCap
+from resilio.cache import USE, CacheControl
 from resilio.config.settings import REASONING_FIRST_TOKEN
 from resilio.errors import (
     DeadlineExceeded,
@@ -42,7 +43,7 @@ class Call:
     """One caller's call, from `received` to `settled`."""
 
     __slots__ = (
-        "attempts", "cap", "deadline", "engine", "first_token", "flow", "idle_since", "later_targets", "level",
+        "attempts", "cache", "cap", "deadline", "engine", "first_token", "flow", "idle_since", "later_targets", "level",
         "priority", "reasons", "request", "snapshot", "started", "until", "winner",
     )  # fmt: skip
 
@@ -56,6 +57,7 @@ class Call:
         priority: int = 0,
         cap: SpendCap | None = None,
         later_targets: int = 0,
+        cache: CacheControl = USE,
     ) -> None:
         """Fix the deadline and start the books.
 
@@ -67,6 +69,7 @@ class Call:
             priority: Place in queues; higher goes first.
             cap: A spending cap that every attempt draws on.
             later_targets: How many more targets rungs further down may want to try: time is kept for them.
+            cache: How it uses the cache.
         """
         self.engine = engine
         self.request = request
@@ -76,6 +79,7 @@ class Call:
         self.priority = priority
         self.cap = cap
         self.later_targets = later_targets
+        self.cache = cache
         self.attempts: list[AttemptRecord] = []
         self.reasons: list[str] = []
         self.level = Level.FULL
@@ -92,11 +96,11 @@ class Call:
         if self.flow.state is not RequestState.WAITING:
             self.flow.step("wait")
 
-    def step_down(self) -> None:
+    def step_down(self, *, asks: bool) -> None:
         """See `resilio.ladder.Descent`."""
         if self.flow.state is not RequestState.DEGRADING:
             self.flow.step("exhaust")
-        self.later_targets = max(0, self.later_targets - 1)
+        self.later_targets = max(0, self.later_targets - asks)
 
     def usage_or_estimate(self, usage: Usage | None, plan: Plan, answer: Answer) -> Usage:
         """The provider's figures, or our own count, marked as such."""
@@ -153,8 +157,20 @@ class Call:
         self._emit(self.flow.state, reply=reply)
         return reply
 
-    def fail(self, exc: BaseException) -> None:
-        """Settle without one: what the caller gets is this exception."""
+    def hit(self, reply: Reply) -> Reply:
+        """Settle with an answer from the cache, before anybody was asked."""
+        self.level = reply.level
+        self.flow.step("hit")
+        self._emit(self.flow.state, reply=reply)
+        return reply
+
+    def fail(self, exc: BaseException, reply: Reply | None = None) -> None:
+        """Settle without one: what the caller gets is this exception.
+
+        Args:
+            exc: The error, or what cancelled the call.
+            reply: What had come by then, for the books.
+        """
         self._leave()
         if isinstance(exc, ProviderRefused):
             final = "refuse"
@@ -166,7 +182,7 @@ class Call:
         if isinstance(exc, ResilioError) and not exc.attempts:
             exc.attempts = tuple(self.attempts)
         self.flow.step(final)
-        self._emit(self.flow.state, exc=exc)
+        self._emit(self.flow.state, reply=reply, exc=exc)
 
     def _emit(self, final: str, *, reply: Reply | None = None, exc: BaseException | None = None) -> None:
         if not self.engine.listeners:
@@ -178,10 +194,10 @@ class Call:
             identity=self.request.identity,
             final=str(final),
             level=self.level,
-            target=self.winner.name if self.winner is not None else None,
+            target=reply.target if reply is not None else self.winner.name if self.winner is not None else None,
             attempts=tuple(self.attempts),
             reasons=tuple(self.reasons),
-            usage=reply.usage if reply is not None else Usage(),
+            usage=reply.usage if reply is not None and reply.cached is None else Usage(),
             cost_usd=reply.cost_usd if reply is not None else None,
             latency=now - self.started,
             first_token=self.first_token,
@@ -190,6 +206,7 @@ class Call:
             tags=self.request.identity.tags,
             asked_route=self.request.asked_route or self.request.route,
             rule=self.request.rule,
+            cached=reply.cached if reply is not None else None,
         )
         self.engine.emit(event)
 
@@ -350,10 +367,17 @@ class Plan:
         return "prefill" if can else "restart"
 
     def without_prefill(self, target: RouteTarget, exc: ResilioError) -> None:
-        """It would not continue a message of the assistant's after all: it may answer anew instead."""
+        """It would not continue a message of the assistant's after all: it may answer anew instead.
+
+        Another that continues one goes first: two models hardly ever begin with the very same text.
+        """
         self.last = exc
         self._no_prefill.add(target.name)
-        self._pinned = target
+        if self.attempts_left and len(self.tried) < self.retry.max_targets:
+            others = [other for other in self.left if other is not target and self.way_on(other) == "prefill"]
+            self._pinned = next((other for other in self.order if other in others), target)
+        else:
+            self._pinned = target
 
     def hedge_after(self, target: RouteTarget, *, streamed: bool) -> float | None:
         """Seconds of silence after which a second target is asked too; None: not for this attempt."""
@@ -380,19 +404,21 @@ class Plan:
     def connect_window(self, now: float, inside: Window) -> Window:
         setting = self.route.settings.clocks.connect
         until = min(now + setting, inside.until)
-        return Window("connect", until - now, until, until < now + setting)
+        # Cut short by another setting it is as good as one set so: only the deadline takes a clock's word.
+        return Window("connect", until - now, until, until < now + setting and inside.shortened)
 
     def answer_window(self, now: float, target: RouteTarget) -> Window:
         """For a unary attempt: the time left less a reserve for the next target.
 
-        The reserve is that target's median latency, or a third of the time where it has no history; never
-        more than half, or a slow spare would starve the first choice.
+        The reserve is that target's 95th percentile of latency (half of all answers would not come within the
+        median), or a third of the time where it has no history; never more than half, or a slow spare would
+        starve the first choice.
         """
         left = self.call.until - now
         share = left
         if self.others(target):
             usual = next(
-                (its for each in self.left if each is not target and (its := each.record.latencies.median)),
+                (its for each in self.left if each is not target and (its := each.record.latencies.p95)),
                 left / 3,
             )
             share = left - min(usual, left / 2)
@@ -413,12 +439,13 @@ class Plan:
 
     def deadline_exceeded(self) -> DeadlineExceeded:
         error = DeadlineExceeded(self.call.deadline, self.call.attempts, self.reasons)
-        error.__cause__ = self.last
+        error.__cause__, self.last = self.last, None
         return error
 
     def exhausted(self) -> ResilioError:
         """The error when nothing is left; the refusal itself when there was only one and nothing was sent."""
         last = self.last
+        self.last = None  # an error knows by its traceback the plan that knows it
         if not self.call.attempts and len(self.reasons) == 1 and isinstance(last, RequestRejected):
             return last
         hints = [retry for retry in (self._rested_in(), getattr(last, "retry_after", None)) if retry is not None]

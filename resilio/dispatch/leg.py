@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from resilio.dispatch.call import Window
 from resilio.errors import (
     ErrorClass,
+    MalformedResponse,
     ProviderError,
     ProviderUnavailable,
     RequestUnsuitable,
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from resilio.dispatch.attempt import Attempt
     from resilio.transport import Response
 
-__all__ = ["Leg"]
+__all__ = ["Leg", "clock_error", "forget_frames"]
 
 GRACE: Final = 2.0
 """Seconds a server may take, after the finish reason, to send usage and end the response. One that holds the
 connection open longer loses it; the caller loses nothing."""
+
+PROVIDERS_SHARE: Final = 0.9
+"""Of the total clock: where we waited less than this for the provider, a slow reader used it up."""
 
 
 class Leg:
@@ -47,11 +51,11 @@ class Leg:
         self.flow = StreamFlow()
         self.ready: deque[Chunk] = deque()
         """Decoded and not yet handed out."""
-        self.plain = True
-        """Only text of one choice was handed out: what another target could go on from."""
         self._response = response
         self._decoder = attempt.target.codec.stream_decoder(response.status, response.headers)
         self._expected = expected
+        self._repeated = 0
+        """Chunks that were swallowed and show that the answer is being written anew."""
         self._ended = False
         """The response was read to its end."""
         settings = attempt.plan.route.settings
@@ -59,11 +63,17 @@ class Leg:
         self._comments_are_life = "comments" in settings.counts_as_life
         self._reasoning_is_life = "reasoning" in settings.counts_as_life
         self._total_until = attempt.started + settings.clocks.total
-        self._listening: float | None = None
-        """Since when we wait for a sign of life: the idle clock counts from here, never the caller's own time."""
+        self._silent = 0.0
+        """Seconds waited for a sign of life: what the idle clock counts, never the caller's own time."""
+        self._waited = 0.0
+        """Seconds waited for the provider altogether."""
+        self._grace = GRACE
+        """Seconds it may still be waited for, once the answer is whole."""
         self._broken: ProviderError | TransportError | None = None
+        self._limit = attempt.target.provider.settings.max_body_bytes
+        """Characters; what frames them on the wire is not counted, as it may be many times as much."""
         self.held = 0
-        """Characters of text decoded so far."""
+        """Characters of content decoded so far, what was handed out by an earlier leg not counted."""
         self._slow = False
         self.first_token_at = attempt.started
         """The instant of its first content."""
@@ -72,25 +82,33 @@ class Leg:
     # --- reading -------------------------------------------------------------------------------
 
     async def read_first(self, scope: asyncio.Timeout) -> None:
-        """Read up to the first sign of life, or the end of an answer that has none.
+        """Read up to the first content that is new to the caller, or the end of an answer that has none.
 
         Args:
-            scope: The attempt's own scope, which bounds this; comments move it, where they count as life.
+            scope: The attempt's own scope, which bounds this; comments move it, where they count as life. So does
+                text that is swallowed: a target that answers anew has begun, and is on the idle clock from there.
         """
-        attempt = self.attempt
-        comments = self._decoder.comments
-        while not self._ended:
-            if self._take(await self._response.read_some()):
-                break
-            if self._comments_are_life and self._decoder.comments > comments:
-                comments = self._decoder.comments
-                attempt.extend(scope)
-        now = attempt.engine.clock()
-        self.first_token_at = now
-        latency = now - attempt.started
+        attempt, decoder, clock = self.attempt, self._decoder, self.attempt.engine.clock
+        comments, repeated = decoder.comments, self._repeated
+        began: float | None = None
+        alive = False
+        # A whole answer without any content waits for nothing here: what follows it has its own, short clock.
+        while not (alive or self._ended or decoder.complete):
+            alive = self._take(await self._response.read_some())
+            if self._repeated > repeated:
+                repeated = self._repeated
+                began = clock() if began is None else began
+                if not alive:
+                    attempt.watch(scope, self._window(clock()))
+            elif self._comments_are_life and decoder.comments > comments:
+                comments = decoder.comments
+                attempt.watch(scope, attempt.first_token_window() if began is None else self._window(clock()))
+        now = clock()
+        self.first_token_at, self._waited = now, now - attempt.started
+        latency = (now if began is None else began) - attempt.started
         self._slow = latency > attempt.target.provider.settings.breaker.slow_first_token
         attempt.lease.first_token(now, latency)
-        if not self._ended:
+        if alive:
             self.flow.step("content")
 
     async def read(self) -> bool:
@@ -105,39 +123,52 @@ class Leg:
             raise self._broken
         comments = self._decoder.comments
         now = self.attempt.engine.clock()
-        if self._listening is None:
-            self._listening = now
-        window = self._window(self._listening, now)
+        window = self._window(now)
+        alive = False
         try:
             if window.until <= now:  # checked on entry: bytes at hand must not outrun the total clock
                 raise TimeoutError
             async with asyncio.timeout_at(window.until):
-                alive = self._take(await self._response.read_some())
+                try:
+                    alive = self._take(await self._response.read_some())
+                finally:  # also at the caller's own time-out: it may come back and read on
+                    self._count(now, alive=alive or (self._comments_are_life and self._decoder.comments > comments))
         except TimeoutError as exc:
-            return self._over_or_broken(self._clock_error(window), window, exc)
+            if self._is_whole():
+                return False
+            raise self._break(clock_error(window, self.attempt.target.name), window) from exc
         except (ProviderError, TransportError) as exc:
-            return self._over_or_broken(exc, None, None)
-        except BaseException:  # the caller's own time-out; it may come back and read on
-            self._listening = None
+            if self._is_whole():
+                return False
+            self._break(exc, None)
             raise
-        if alive or (self._comments_are_life and self._decoder.comments > comments):
-            self._listening = None
         return True
 
-    def _over_or_broken(
-        self, exc: ProviderError | TransportError, window: Window | None, cause: BaseException | None
-    ) -> bool:
-        """What an error means: nothing, where the answer is whole and only its wrapping is missing."""
+    def _count(self, since: float, *, alive: bool) -> None:
+        """Add the time of one read to the clocks that count only our waiting."""
+        waited = self.attempt.engine.clock() - since
+        self._waited += waited
+        self._silent = 0.0 if alive else self._silent + waited
         if self._decoder.complete:
-            self._ended = True
-            return False
+            self._grace -= waited
+
+    def _is_whole(self) -> bool:
+        """Whether an error means nothing, because the answer is whole and only its wrapping is missing."""
+        self._ended = self._ended or self._decoder.complete
+        return self._decoder.complete
+
+    def _break(self, exc: ProviderError | TransportError, window: Window | None) -> ProviderError | TransportError:
+        """Settle a stream that broke, by this clock if there is one; returns the error."""
         if window is not None:
             self.flow.step("stall")
+            if window.clock == "total" and self._waited < PROVIDERS_SHARE * window.seconds:
+                # The caller took the time, not the provider: as if the caller's deadline had come.
+                window = window._replace(clock="deadline", shortened=True)
         self._response.close()
         self.flow.step("cut")
         self._broken = exc
         self.attempt.break_off(exc, self.usage(self.answer()), window)
-        raise exc from cause
+        return exc
 
     def _take(self, data: bytes) -> bool:
         """Decode what came; True if it shows that the answer is being written."""
@@ -154,12 +185,18 @@ class Leg:
                 self.held += len(chunk.text)
                 alive = True
             elif chunk.tool_calls or chunk.refusal:
+                self.held += len(chunk.refusal) + sum(len(call.arguments) for call in chunk.tool_calls)
                 alive = True
             elif chunk.reasoning:
+                self.held += len(chunk.reasoning)
                 alive = alive or self._reasoning_is_life
             elif not chunk.finish_reason and chunk.usage is None:
                 continue
             self.ready.append(chunk)
+        if self.held > self._limit:
+            raise MalformedResponse(
+                f"{self.attempt.target.name} wrote more than max_body_bytes = {self._limit}", ErrorClass.MALFORMED
+            )
         return alive
 
     def _swallow(self, chunk: Chunk) -> Chunk | None:
@@ -169,34 +206,28 @@ class Leg:
             RequestUnsuitable: It differs, or the answer ends too soon: this target cannot go on.
         """
         expected, text = self._expected, chunk.text
-        if text:
-            common = min(len(expected), len(text))
-            if chunk.index != 0 or expected[:common] != text[:common]:
-                raise _differs(self.attempt.target.name)
-            self._expected = expected[common:]
-            rest = text[common:]
-            return Chunk(rest, finish_reason=chunk.finish_reason, usage=chunk.usage, raw=chunk.raw) if rest else None
-        if chunk.tool_calls or chunk.refusal or chunk.finish_reason:
+        if not expected:  # chunks that came in the same bytes as the last of it
+            return chunk
+        common = min(len(expected), len(text))
+        if chunk.index != 0 or expected[:common] != text[:common]:
             raise _differs(self.attempt.target.name)
-        return None
+        self._expected = expected[common:]
+        self._repeated += bool(text or (chunk.reasoning and self._reasoning_is_life))
+        rest = chunk._replace(text=text[common:], reasoning="", raw=None)  # its raw form has what is swallowed
+        if not (rest.text or rest.tool_calls or rest.refusal or rest.finish_reason):
+            return None
+        if self._expected:
+            raise _differs(self.attempt.target.name)
+        return rest
 
-    def _window(self, listening: float, now: float) -> Window:
+    def _window(self, now: float) -> Window:
+        until = self.attempt.call.until
         if self._decoder.complete:
-            return Window("grace", GRACE, now + GRACE, shortened=False)
+            return Window("grace", self._grace, min(now + self._grace, until), shortened=False)
         until, name = min(
-            (listening + self._clocks.idle, "idle"), (self._total_until, "total"), (self.attempt.call.until, "deadline")
+            (now + self._clocks.idle - self._silent, "idle"), (self._total_until, "total"), (until, "deadline")
         )
         return Window(name, self._clocks.idle if name == "idle" else self._clocks.total, until, name == "deadline")
-
-    def _clock_error(self, window: Window) -> ProviderUnavailable:
-        name = self.attempt.target.name
-        what = {
-            "idle": f"{name} was silent for {window.seconds:.3g} s in mid-answer",
-            "total": f"{name} was still writing when the total clock of {window.seconds:.3g} s fired",
-            "deadline": f"{name} was still writing at the caller's deadline",
-        }.get(window.clock, "")
-        error_class = ErrorClass.IDLE if window.clock == "idle" else ErrorClass.TOTAL
-        return ProviderUnavailable(what, error_class, clock=window.clock, clock_seconds=window.seconds)
 
     # --- what it holds -------------------------------------------------------------------------
 
@@ -226,7 +257,7 @@ class Leg:
         answer = self.answer()
         usage = self.usage(answer)
         self.flow.step("finish")
-        self.attempt.succeed(usage, slow=self._slow)
+        self.attempt.succeed(usage, slow=self._slow, latency=self._waited)
         return answer, usage
 
     def abort(self, exc: BaseException) -> None:
@@ -239,6 +270,28 @@ class Leg:
 
     def __repr__(self) -> str:
         return f"<Leg of {self.attempt.target.name}, {StreamState(self.flow.state)}>"
+
+
+def clock_error(window: Window, name: str) -> ProviderUnavailable:
+    """The error of a clock that fired while the target of this name was writing."""
+    what = {
+        "idle": f"{name} was silent for {window.seconds:.3g} s in mid-answer",
+        "total": f"{name} was still writing when the total clock of {window.seconds:.3g} s fired",
+    }.get(window.clock, f"{name} was still writing at the caller's deadline")
+    error_class = ErrorClass.IDLE if window.clock == "idle" else ErrorClass.TOTAL
+    return ProviderUnavailable(what, error_class, clock=window.clock, clock_seconds=window.seconds)
+
+
+def forget_frames(exc: BaseException) -> None:
+    """Take the traceback from an error that broke a leg, and from its causes.
+
+    Their frames know the leg, which knows the error: left so, the response would stay alive until the cycle
+    collector comes by. What broke stands in the message; the frames are ours.
+    """
+    each: BaseException | None = exc
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
 
 
 def _differs(name: str) -> RequestUnsuitable:

@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from resilio.errors import ErrorClass, ProviderError, ResilioError, StreamBroken, TransportError
+from resilio.dispatch.leg import Leg, forget_frames
+from resilio.errors import ERROR_RULES, ErrorClass, ProviderError, ResilioError, StreamBroken, Then, TransportError
 from resilio.models import Answer, Chunk, Reply, Seam, Usage
 
 if TYPE_CHECKING:
     from resilio.dispatch.call import Call
-    from resilio.dispatch.leg import Leg
 
 __all__ = ["Stream"]
 
@@ -34,6 +34,10 @@ class Stream:
         self._go_on = go_on
         self._parts: list[str] = []
         """Text handed out, whichever leg it came from."""
+        self._thoughts: list[str] = []
+        """Likewise, of its reasoning."""
+        self._others: list[Chunk] = []
+        """Chunks handed out with anything but text and reasoning of the first choice."""
         self._seams: list[Seam] = []
         self._spent: list[tuple[float | None, Usage]] = []
         """Cost and usage of legs that broke after their first content."""
@@ -75,10 +79,13 @@ class Stream:
                 self._complete()
         leg = self._leg
         chunk = leg.ready.popleft()
-        if chunk.text and chunk.index == 0:
-            self._parts.append(chunk.text)
-        elif chunk.tool_calls or chunk.refusal or chunk.index:
-            leg.plain = False
+        if chunk.tool_calls or chunk.refusal or chunk.index:
+            self._others.append(chunk)
+        if chunk.index == 0:
+            if chunk.text:
+                self._parts.append(chunk.text)
+            if chunk.reasoning:
+                self._thoughts.append(chunk.reasoning)
         return chunk
 
     async def _mend(self, exc: ProviderError | TransportError) -> bool:
@@ -88,9 +95,10 @@ class Stream:
             StreamBroken: The route says so, or there is nothing left to go on with.
         """
         leg = self._leg
+        forget_frames(exc)
         policy = leg.attempt.plan.route.settings.on_break
         in_time = exc.error_class is not ErrorClass.TOTAL
-        if policy == "continue" and in_time and leg.plain:
+        if policy == "continue" and in_time and self._may_go_on(exc):
             before = "".join(self._parts)
             usage = leg.usage(leg.answer())
             try:
@@ -111,12 +119,18 @@ class Stream:
         self._call.succeed(self.reply)
         return False
 
+    def _may_go_on(self, exc: ProviderError | TransportError) -> bool:
+        """Whether another target may take it up: only text of one choice, and no verdict that asking on would dodge."""
+        one = self._call.request.wire.get("n") in (None, 1)
+        return one and not self._others and ERROR_RULES[exc.error_class].then is not Then.STOP
+
     def _broken(self, exc: ResilioError) -> StreamBroken:
         reply = self.reply
         notes = "".join(f" ({note})" for note in getattr(exc, "__notes__", ()))
-        error = StreamBroken(f"stream broken after {len(reply.text)} characters: {exc}{notes}", reply.text, reply.usage)
+        message = f"stream broken after {len(reply.text)} characters: {exc}{notes}"
+        error = StreamBroken(message, reply.text, reply.usage, self._others)
         error.attempts = reply.attempts
-        self._call.fail(error)
+        self._call.fail(error, reply)
         return error
 
     # --- the ends ------------------------------------------------------------------------------
@@ -132,7 +146,7 @@ class Stream:
     def _story(self, answer: Answer, usage: Usage, *, complete: bool, broken: str | None) -> Reply:
         """The reply over all legs: the text is what was handed out; usage and cost are those of every leg."""
         if self._seams:
-            answer = replace(answer, text="".join(self._parts))
+            answer = replace(answer, text="".join(self._parts), reasoning="".join(self._thoughts))
         reply = self._call.reply(answer, self._leg.attempt.target, complete=complete, usage=usage)
         if not (self._spent or self._seams or broken):
             return reply
@@ -153,7 +167,7 @@ class Stream:
         gone = asyncio.CancelledError("the caller left the stream early")
         self._leg.abort(gone)
         self._settle(complete=False, broken="left")
-        self._call.fail(gone)
+        self._call.fail(gone, self._reply)
 
     def __repr__(self) -> str:
         return f"<Stream from {self.target}, {'over' if self._reply is not None else 'open'}>"

@@ -103,6 +103,13 @@ async def test_a_long_text_that_comes_anew_is_not_bound_by_the_first_token_clock
         assert w.llm.engine.supervisor.providers["b"].models["m"].breaker.statistics(w.now).slow == 0
 
 
+async def test_a_target_that_thinks_before_it_repeats_the_text_is_not_bound_by_the_first_token_clock():
+    settings = {"on_break": "continue", "clocks": {"first_token": 4, "idle": 3, "total": 200}}
+    async with world(a=Script.of(Cut(2), answer=TEXT), b=Script(), route=settings) as w:
+        plays(w, "b", *[(2.0, think("hm "))] * 5, (2.0, say(TEXT)), (0.0, FINISH))
+        assert (await read(w, deadline=300))[0] == TEXT
+
+
 async def test_a_text_that_comes_anew_and_stalls_is_ended_by_the_idle_clock():
     stalls = Script.of(Stall(3), answer=TEXT)
     settings = {"on_break": "continue", "clocks": {"first_token": 10, "idle": 3}}

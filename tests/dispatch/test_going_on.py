@@ -9,7 +9,7 @@ from world import world
 from resilio import StreamBroken
 from resilio.events import AttemptEnded, CallSettled
 from resilio.models import Level
-from resilio.testing.faults import Cut, Error, ErrorFrame, Refused, Silence
+from resilio.testing.faults import Cut, Error, ErrorFrame, NoPrefill, Refused, Silence
 from resilio.testing.reaction import Ending
 from resilio.testing.script import Script
 
@@ -109,6 +109,20 @@ async def test_no_raw_chunk_holds_text_that_was_handed_out_before():
         chunks, _ = await read(w)
         raw = [chunk.raw["choices"][0]["delta"].get("content", "") for chunk in chunks if chunk.raw]
         assert "".join(raw).count("one") == 1
+
+
+async def test_a_prefill_that_is_refused_goes_to_another_who_takes_one_before_anybody_answers_anew():
+    def continued(body):
+        last = body["messages"][-1]
+        return TEXT.removeprefix(last["content"]) if last["role"] == "assistant" else "quite another answer"
+
+    picky, takes = Script(answer="another answer").with_rule(NoPrefill()), Script(answer=continued)
+    only = {"b": CAN_PREFILL, "c": CAN_PREFILL}
+    async with world(a=Script.of(Cut(3), answer=TEXT), b=picky, c=takes, route=GO_ON, only=only) as w:
+        _, reply = await read(w)
+        assert (reply.text, reply.complete) == (TEXT, True)
+        assert [each.target for each in reply.attempts] == ["a/m", "b/m", "c/m"]
+        assert [(seam.target, seam.how) for seam in reply.seams] == [("c/m", "prefill")]
 
 
 async def test_a_time_out_of_the_callers_own_in_mid_continuation_may_be_followed_by_reading_on():

@@ -9,7 +9,7 @@ from hostile import CannedTransport, responses
 from hypothesis import HealthCheck, given, settings
 
 from resilio import Client, Reply, ResilioError
-from resilio.testing.loop import run, wall
+from resilio.testing.loop import run, wall_clock
 
 CASES = max(170, settings().max_examples)
 """For each way to ask: 510 in all, more in the nightly run."""
@@ -47,7 +47,7 @@ async def ask(canned, how):
     """The reply or the error, once everything that must hold in either case has been checked."""
     loop, transport, unhandled = asyncio.get_running_loop(), CannedTransport(canned), []
     loop.set_exception_handler(lambda loop, context: unhandled.append(context))
-    async with Client(CONFIG, transport=transport, rng=random.Random(1), wall=wall(loop)) as llm:
+    async with Client(CONFIG, transport=transport, rng=random.Random(1), wall=wall_clock(loop)) as llm:
         try:
             ended = await how(llm)
         except ResilioError as error:

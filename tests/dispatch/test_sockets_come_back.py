@@ -10,7 +10,7 @@ from collections import Counter
 import anyio
 
 from resilio import Client, ResilioError
-from resilio.testing import Script, SimulatedProvider, SimulatedServer, Uniform, wall
+from resilio.testing import Script, SimulatedProvider, SimulatedServer, Uniform, wall_clock
 from resilio.testing.faults import Cut, Error, Html, Malformed, Reset, Silence, Stale, Stall
 
 CALLERS = 40 if os.environ.get("RESILIO_SOAK") == "1" else 8
@@ -79,7 +79,7 @@ async def test_no_socket_task_or_slot_is_left_by_calls_that_failed_or_were_given
             ],
             "route": {"chat": {"targets": ["a/m", "b/m"], "clocks": {"first_token": 1, "idle": 1, "connect": 1}}},
         }
-        async with Client(config, rng=random.Random(1), wall=wall(asyncio.get_running_loop())) as llm:
+        async with Client(config, rng=random.Random(1), wall=wall_clock(asyncio.get_running_loop())) as llm:
 
             async def caller():
                 for _ in range(CALLS_EACH):
