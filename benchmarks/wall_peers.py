@@ -12,7 +12,8 @@ documentation recommends, and every caller gives up at the deadline, so nobody i
 
 Last line: JSON, also written to --out.
 
-    python benchmarks/wall_peers.py [--scale 0.1] [--litellm /tmp/resilio-wall-litellm] [--out benchmarks/results/wall_peers.json]
+    python benchmarks/wall_peers.py [--scale 0.1] [--litellm /tmp/resilio-wall-litellm]
+        [--out benchmarks/results/wall_peers.json]
 """
 
 from __future__ import annotations
@@ -339,7 +340,7 @@ def main() -> None:
         "--litellm", type=Path, default=Path("/tmp/resilio-wall-litellm"), help="its environment, made where missing"
     )
     parser.add_argument("--only", nargs="+", help="resilio, openai, litellm, litellm_2_retries")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "wall_peers.json")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results") / "wall_peers.json")
     parser.add_argument("--page", type=Path, help="a page whose tables are written anew, such as docs/wall.md")
     options = parser.parse_args()
     with served(options.scale) as where:
