@@ -65,8 +65,8 @@ async def test_calls_inside_never_cost_more_than_the_cap():
 async def test_what_was_reserved_and_not_used_is_free_again():
     async with world(a=OK, model=PRICED, route={"max_output_tokens": 1000}) as w:
         with w.llm.scope(max_cost_usd=0.05):
-            for _ in range(20):
-                await w.llm.complete("chat", "hi")
+            replies = [await w.llm.complete("chat", "hi") for _ in range(20)]
+        assert all(reply.complete for reply in replies)
 
 
 async def test_a_cap_over_an_unknown_price_refuses_instead_of_guessing():
