@@ -30,6 +30,7 @@ __all__ = [
     "InstallFailed",
     "InvalidRequest",
     "KeyRejected",
+    "LedgerUnavailable",
     "LocalModelUnavailable",
     "MailboxFull",
     "MalformedResponse",
@@ -223,6 +224,15 @@ class BudgetExceeded(RequestRejected):
         may_need = "may cost an unknown amount" if needed is None else f"may cost {needed:.6g} USD"
         rest = f"; {advice}" if advice else ""
         super().__init__(f"budget {name!r}: this call {may_need}, {left:.6g} of {limit:.6g} USD is left{rest}")
+
+
+class LedgerUnavailable(RequestRejected):
+    """The ledger cannot be written, so nothing new may be spent: budgets fail closed."""
+
+    def __init__(self, path: str, why: str, remedy: str = "") -> None:
+        self.path, self.why, self.remedy = path, why, remedy
+        run = f"; {remedy}" if remedy else ""
+        super().__init__(f"ledger {path!r} cannot be written: {why}{run}")
 
 
 class MailboxFull(RequestRejected):
