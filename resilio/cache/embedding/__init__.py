@@ -12,8 +12,10 @@ from types import MappingProxyType
 from typing import Final
 
 from resilio.cache.embedding.base import Embedder, Means, Profile
+from resilio.cache.embedding.encoder import Encoder, EncoderStatistics
+from resilio.errors import ConfigError
 
-__all__ = ["EMBEDDERS", "Embedder", "Means", "Profile"]
+__all__ = ["EMBEDDERS", "Embedder", "Encoder", "EncoderStatistics", "Means", "Profile"]
 
 
 def _minilm(means: Means) -> Embedder:
@@ -22,5 +24,21 @@ def _minilm(means: Means) -> Embedder:
     return MiniLM(means.executor)
 
 
-EMBEDDERS: Final[Mapping[str, Callable[[Means], Embedder]]] = MappingProxyType({"minilm": _minilm})
+def _hashing(means: Means) -> Embedder:
+    from resilio.cache.embedding.hashing import HashingEmbedder
+
+    return HashingEmbedder(means.dimension) if means.dimension else HashingEmbedder()
+
+
+def _provider(means: Means) -> Embedder:
+    from resilio.cache.embedding.provider import ProviderEmbedder
+
+    if means.call is None:
+        raise ConfigError(["call: there is no endpoint to ask"], "embedder 'provider'")
+    return ProviderEmbedder(means.call, means.model, means.dimension)
+
+
+EMBEDDERS: Final[Mapping[str, Callable[[Means], Embedder]]] = MappingProxyType(
+    {"minilm": _minilm, "provider": _provider, "hashing": _hashing}
+)
 """What `embedder` of a section may be, and what makes one."""

@@ -33,11 +33,13 @@ class Means:
         executor: Where to compute, not shut down by the embedder. None: a thread of its own.
         call: Embeds texts at a provider, through all protections; the embedder's own module says more.
         model: Names what `call` reaches, for the embedder's id.
+        dimension: How long its vectors are. 0: the embedder's own length, where it has one.
     """
 
     executor: Executor | None = None
     call: Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]] | None = None
     model: str = ""
+    dimension: int = 0
 
 
 class Embedder(Protocol):
