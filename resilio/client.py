@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from resilio import config as configuration
 from resilio.budget import SpendCap
-from resilio.cache import CacheControl, CacheMode, cache_control
+from resilio.cache import CacheControl, CacheMode, Purge, cache_control
 from resilio.config import Config
 from resilio.control import FileWatch, ProviderControl
 from resilio.dispatch import Dispatcher, Engine, Stream
@@ -88,6 +89,7 @@ class Client:
         rng: For reproducible runs: jitter and load balancing draw from it.
         wall: Unix clock, for hints that providers give as dates.
         control_socket: Unix socket on which `resilio ctl` reaches this client; default as configured, or none.
+        executor: For tests on virtual time: where blocking work (embedding, searching, files) runs. Default: threads.
 
     Raises:
         ConfigError: `config` is a dict and wrong.
@@ -102,6 +104,7 @@ class Client:
         rng: random.Random | None = None,
         wall: Callable[[], float] = time.time,
         control_socket: str | os.PathLike[str] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._config = config if isinstance(config, Config) else configuration.load_config(config)
         self._path: str | os.PathLike[str] | None = None
@@ -112,6 +115,7 @@ class Client:
         self._transport = transport
         self._rng = rng if rng is not None else random.Random()
         self._wall = wall
+        self._executor = executor
         self._engine: Engine | None = None
         self._dispatcher: Dispatcher | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -149,10 +153,12 @@ class Client:
             self._rng,
             self._listeners,
             self._tasks,
+            self._executor,
         )
         self._dispatcher = Dispatcher(self._engine)
         await supervisor.start()
         try:
+            self._dispatcher.cached.prepare()
             await self._start_control()
         except BaseException:
             await self.__aexit__(None, None, None)
@@ -162,8 +168,9 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        engine, self._engine, self._dispatcher = self._engine, None, None
-        if engine is None:
+        engine, dispatcher = self._engine, self._dispatcher
+        self._engine = self._dispatcher = None
+        if engine is None or dispatcher is None:
             return
         control, self._control = self._control, None
         try:
@@ -174,7 +181,10 @@ class Client:
             finally:
                 await engine.supervisor.aclose(self.config.defaults.drain_timeout)
         finally:
-            await engine.transport.aclose()
+            try:
+                await dispatcher.cached.aclose()
+            finally:
+                await engine.transport.aclose()
 
     # --- calls -------------------------------------------------------------------------------
 
@@ -356,6 +366,32 @@ class Client:
         """
         return status_of(self.engine.supervisor, self._open().cached.statistics())
 
+    def purge_cache(
+        self,
+        *,
+        tenant: str | None = None,
+        user: str | None = None,
+        namespace: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        older_than: float | None = None,
+    ) -> int:
+        """Take answers out of the caches: those of which everything that is given holds; with nothing given, all.
+
+        Args:
+            tenant: Name of the organisation or API key they were asked for; ``default``: neither was named.
+            user: The user who had asked.
+            namespace: The `cache_namespace` of the call; ``""``: none.
+            tags: The call had each of these tags, with this value.
+            older_than: Stored so many seconds ago, or longer.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        return self._open().cached.purge(Purge(tenant, user, namespace, tags or {}, older_than))
+
     # --- operation -----------------------------------------------------------------------------
 
     @property
@@ -386,6 +422,8 @@ class Client:
                 raise ConfigError(["this client was not read from a file; say what to load"])
             new = wanted if isinstance(wanted, Config) else configuration.load_config(wanted)
             engine = self._engine
+            if self._dispatcher is not None:
+                self._dispatcher.cached.check(new)
             found = difference(self._config, new) if engine is None else engine.supervisor.reconfigure(new)
         except ConfigError as exc:
             logger.warning("refused, the old configuration holds on: %s", exc)

@@ -28,8 +28,8 @@ class Ways(NamedTuple, Generic[T]):
 
     try_route: Callable[[str], Awaitable[T]]
     """Ask the targets of a route."""
-    cached: Callable[[], T]
-    """The cached answer to this very request, past its time or not; raises `NotCached`."""
+    cached: Callable[[], Awaitable[T]]
+    """The cached answer to this request or to one that means the same, past its time or not; raises `NotCached`."""
 
 
 class Descent(Protocol):
@@ -66,7 +66,7 @@ def _full(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> Awaitab
 
 async def _cache(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> T:
     """An answer that was given to the same request before (stale-if-error, as in RFC 5861)."""
-    return ways.cached()
+    return await ways.cached()
 
 
 def _simpler(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> Awaitable[T]:

@@ -15,6 +15,7 @@ __all__ = [
     "Answer",
     "AttemptRecord",
     "CacheHit",
+    "CacheKind",
     "Capability",
     "Chunk",
     "Demand",
@@ -252,19 +253,27 @@ class Seam:
     """Class of the error that broke the stream."""
 
 
+CacheKind = Literal["exact", "near", "stale"]
+"""``exact``: an answer to the very same request, within its time; ``near``: to a question that means the same;
+``stale``: either, past its time, because nobody else answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class CacheHit:
     """That an answer came from the cache, and what is to be known of it."""
 
-    kind: Literal["exact", "stale"]
-    """``exact``: an answer to the very same request, within its time; ``stale``: one past it, because nobody else
-    answered."""
+    kind: CacheKind
     age: float
     """Seconds since the provider gave it."""
     entry: str
     """Which entry it was; the same id is the same recorded answer."""
     saved_usd: float | None
     """What the answer had cost; None: unknown."""
+    similarity: float | None = None
+    """Cosine similarity of the question that was answered to the one asked, where they are not the same. None for
+    callers who are not trusted: with it, they could feel their way to what others have asked."""
+    passed_over: tuple[str, ...] = ()
+    """Nearer entries and why each was not served; for trusted callers likewise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from resilio.actor import Key, ModelRecord, ProviderRecord
 from resilio.cache import CacheStatistics
+from resilio.cache.semantic import SemanticStatistics
 from resilio.ratelimit import RateLimiterStatistics
 from resilio.retry import RetryBudgetStatistics
 from resilio.statemachines.breaker import BreakerStatistics
@@ -65,11 +66,13 @@ class Status:
     """Targets of each route, in the configured order."""
     leaving: tuple[ProviderStatus, ...] = ()
     """Providers the configuration has no more and calls still use; `breaker.name` says which."""
-    caches: Mapping[str, CacheStatistics] = field(default_factory=dict)
-    """By name of its section: ``exact``."""
+    caches: Mapping[str, CacheStatistics | SemanticStatistics] = field(default_factory=dict)
+    """By name of its section: ``exact``, ``semantic``."""
 
 
-def status_of(supervisor: Supervisor, caches: Mapping[str, CacheStatistics] | None = None) -> Status:
+def status_of(
+    supervisor: Supervisor, caches: Mapping[str, CacheStatistics | SemanticStatistics] | None = None
+) -> Status:
     """Take the snapshot; `caches` are dispatch's."""
     return Status(
         {name: _provider(record) for name, record in supervisor.providers.items()},

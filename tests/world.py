@@ -11,6 +11,7 @@ from typing import Any
 
 from resilio import Client
 from resilio.events import Event
+from resilio.testing.executor import InlineExecutor
 from resilio.testing.loop import wall_clock
 from resilio.testing.provider import SimulatedProvider
 from resilio.testing.script import Script
@@ -86,6 +87,11 @@ async def world(
     events: list[Event] = []
     loop = asyncio.get_running_loop()
     async with Client(
-        config, transport=transport, rng=random.Random(seed), wall=wall_clock(loop), listeners=[events.append]
+        config,
+        transport=transport,
+        rng=random.Random(seed),
+        wall=wall_clock(loop),
+        listeners=[events.append],
+        executor=InlineExecutor(),
     ) as llm:
         yield World(llm, providers, transport, events)

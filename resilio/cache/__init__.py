@@ -13,7 +13,8 @@ from typing import Final
 
 from resilio.cache.control import USE, CacheControl, CacheMode, cache_control
 from resilio.cache.exact import Backend, CacheStatistics, Entry, ExactCache
-from resilio.cache.keys import Key, exact_key, fingerprints
+from resilio.cache.keys import Key, exact_key, fingerprints, tenant
+from resilio.cache.owner import Owner, Purge
 from resilio.cache.recording import CachedReply, Recording, Tape, keepable, record
 from resilio.cache.single_flight import Seat, SingleFlight
 from resilio.config.settings import ExactCacheSettings
@@ -29,6 +30,8 @@ __all__ = [
     "Entry",
     "ExactCache",
     "Key",
+    "Owner",
+    "Purge",
     "Recording",
     "Seat",
     "SingleFlight",
@@ -38,6 +41,7 @@ __all__ = [
     "fingerprints",
     "keepable",
     "record",
+    "tenant",
 ]
 
 BACKENDS: Final[Mapping[str, Callable[[ExactCacheSettings, random.Random], Backend]]] = {

@@ -18,6 +18,7 @@ from heapq import heappop, heappush
 from math import frexp, ldexp
 from typing import Final, Protocol
 
+from resilio.cache.owner import NOBODY, Owner, Purge
 from resilio.cache.recording import Recording
 from resilio.config.settings import ExactCacheSettings
 
@@ -58,15 +59,25 @@ class Entry:
     """One answer in the cache, or one that was too large for it. Instants are monotonic seconds."""
 
     __slots__ = (
-        "density", "expires_at", "hits", "kept_until", "key", "number", "priority", "recording", "stored_at", "worth",
+        "density", "expires_at", "hits", "kept_until", "key", "number", "owner", "priority", "recording", "stored_at",
+        "worth",
     )  # fmt: skip
 
     def __init__(
-        self, key: bytes, number: int, recording: Recording, stored_at: float, expires_at: float, kept_until: float
+        self,
+        key: bytes,
+        number: int,
+        recording: Recording,
+        owner: Owner,
+        *,
+        stored_at: float,
+        expires_at: float,
+        kept_until: float,
     ) -> None:
         self.key = key
         self.number = number
         self.recording = recording
+        self.owner = owner
         self.stored_at = stored_at
         self.expires_at = expires_at
         self.kept_until = kept_until
@@ -107,8 +118,14 @@ class Backend(Protocol):
         """Count an answer that was handed to somebody who had waited for it."""
         ...
 
-    def put(self, key: bytes, recording: Recording, now: float, ttl: float | None = None) -> Entry:
-        """Keep an answer, in the place of an older one; `ttl` in seconds, None: as configured."""
+    def put(
+        self, key: bytes, recording: Recording, now: float, ttl: float | None = None, owner: Owner = NOBODY
+    ) -> Entry:
+        """Keep an answer of this owner, in the place of an older one; `ttl` in seconds, None: as configured."""
+        ...
+
+    def purge(self, wanted: Purge, now: float) -> int:
+        """Take out every entry that is wanted out; returns how many there were."""
         ...
 
     def configure(self, settings: ExactCacheSettings) -> None:
@@ -190,13 +207,18 @@ class ExactCache:
 
     # --- writing -------------------------------------------------------------------------------
 
-    def put(self, key: bytes, recording: Recording, now: float, ttl: float | None = None) -> Entry:
+    def put(
+        self, key: bytes, recording: Recording, now: float, ttl: float | None = None, owner: Owner = NOBODY
+    ) -> Entry:
         """See `Backend`. One too large for the whole cache is returned and not kept."""
         settings = self._settings
         self._sweep(now)
         lasts = (settings.ttl if ttl is None else ttl) * (1 - settings.ttl_jitter * self._rng.random())
         self._number += 1
-        entry = Entry(key, self._number, recording, now, now + lasts, now + lasts + settings.stale_for)
+        entry = Entry(
+            key, self._number, recording, owner,
+            stored_at=now, expires_at=now + lasts, kept_until=now + lasts + settings.stale_for,
+        )  # fmt: skip
         old = self._entries.get(key)
         if old is not None:
             self._remove(old)
@@ -239,6 +261,13 @@ class ExactCache:
                     self._remove(entry)
                     self._expirations += 1
             del self._ends[heappop(self._ticks)]
+
+    def purge(self, wanted: Purge, now: float) -> int:
+        """See `Backend`."""
+        doomed = [each for each in self._entries.values() if wanted.takes(each.owner, now - each.stored_at)]
+        for entry in doomed:
+            self._remove(entry)
+        return len(doomed)
 
     # --- making room -----------------------------------------------------------------------------
 

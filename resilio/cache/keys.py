@@ -16,9 +16,9 @@ import orjson
 
 from resilio.config import Config
 from resilio.config.nesting import leaves
-from resilio.models import Identity, Request
+from resilio.models import Identity, Message, Request
 
-__all__ = ["IGNORED", "Key", "exact_key", "fingerprints", "tenant"]
+__all__ = ["IGNORED", "Key", "Question", "exact_key", "fingerprints", "question", "tenant"]
 
 IGNORED: Final[Mapping[str, str]] = {
     "stream": "how the answer travels; both ways give the same answer",
@@ -91,26 +91,87 @@ def exact_key(
     wire, plain = _significant(request.wire)
     if "n" in wire:
         return None
+    where = [
+        _FORMAT, tenant(request.identity), namespace, bucket, request.route, fingerprint,
+        "" if plain else "stream" if stream else "whole",
+    ]  # fmt: skip
+    digest = _digest(where, request.messages, wire)
+    return None if digest is None else Key(digest, plain)
+
+
+def _digest(where: list[Any], messages: Sequence[Message], wire: Mapping[str, Any]) -> bytes | None:
+    """A hash of it all; None for what JSON has no form for."""
     try:
-        data = orjson.dumps(
-            [
-                _FORMAT, tenant(request.identity), namespace, bucket, request.route, fingerprint,
-                "" if plain else "stream" if stream else "whole", request.messages, wire,
-            ],
-            _plain_types,
-            orjson.OPT_SORT_KEYS,
-        )  # fmt: skip
+        data = orjson.dumps([*where, messages, wire], _plain_types, orjson.OPT_SORT_KEYS)
     except TypeError:
         return None
     # orjson writes NaN as null: only what has a null can have held one.
-    if b"null" in data and not (_finite(wire) and _finite(request.messages)):
+    if b"null" in data and not (_finite(wire) and _finite(messages)):
         return None
     digest = blake2b(data, digest_size=20)
     if b'"properties"' in data:
         orders: list[list[str]] = []
         _note_orders(wire, orders)
         digest.update(orjson.dumps(orders))
-    return Key(digest.digest(), plain)
+    return digest.digest()
+
+
+class Question(NamedTuple):
+    """What a request asks, apart from all that must be identical for an answer to be the same."""
+
+    text: str
+    """Of the last turn, the user's: the only thing that is compared by meaning."""
+    partition: bytes
+    """20 bytes: requests of one partition differ in `text` alone."""
+    plain: bool
+    """As in `Key`."""
+
+
+def question(
+    request: Request,
+    fingerprint: str,
+    *,
+    namespace: Sequence[str] = (),
+    shared: bool = False,
+    stream: bool,
+) -> Question | None:
+    """Part a request into what it asks and all the rest: system prompt, earlier messages, tools, parameters, route,
+    tenant and, unless the namespace is `shared`, the user.
+
+    Returns:
+        None for a request that is not cached by meaning: one whose last turn is not a user's with exactly one text
+        that is not blank, or that `exact_key` has no key for.
+    """
+    last = request.messages[-1]
+    wire, plain = _significant(request.wire)
+    if last.get("role") != "user" or "n" in wire:
+        return None
+    found = _asked(last.get("content"))
+    if found is None:
+        return None
+    text, others = found
+    user = request.identity.user
+    where = [
+        _FORMAT, "near", tenant(request.identity), "shared" if shared else [] if user is None else [user], namespace,
+        request.route, fingerprint, "" if plain else "stream" if stream else "whole",
+    ]  # fmt: skip
+    partition = _digest(where, [*request.messages[:-1], {**last, "content": others}], wire)
+    return None if partition is None else Question(text, partition, plain)
+
+
+def _asked(content: Any) -> tuple[str, Any] | None:
+    """The one text of a turn, and all else in it, with a gap where the text stands; None: no text, or several."""
+    if isinstance(content, str):
+        text: Any = content
+        others: Any = ""
+    else:
+        parts = content if isinstance(content, list | tuple) else ()
+        texts = [part for part in parts if isinstance(part, Mapping) and part.get("type") == "text"]
+        if len(texts) != 1:
+            return None
+        text = texts[0].get("text")
+        others = [{**part, "text": ""} if part is texts[0] else part for part in parts]
+    return (asked, others) if isinstance(text, str) and (asked := text.strip()) else None
 
 
 def _significant(wire: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -240,7 +240,9 @@ def check_cache_rungs(problems: Problems, routes: Mapping[str, RouteSettings], c
             if route.cache == "skip":
                 text = 'could never answer: nothing of this route is kept while its cache is "skip"'
                 problems.add((*path, index), text)
-            elif not problems.touch(("cache",)) and (caches is None or caches.exact is None):
+            elif not problems.touch(("cache",)) and (
+                caches is None or (caches.exact is None and caches.semantic is None)
+            ):
                 problems.add((*path, index), "could never answer: there is no cache; add [cache.exact]")
 
 

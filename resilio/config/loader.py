@@ -22,6 +22,7 @@ from resilio.config.network import DIRECT, Networks
 from resilio.config.problems import Path, Problems, listed, shown
 from resilio.config.reader import Reader, fields_of
 from resilio.config.rules import check_rules
+from resilio.config.semantic import check_semantic
 from resilio.config.settings import (
     LOCAL_CONCURRENCY,
     LOCAL_MODELS,
@@ -143,6 +144,7 @@ class _Document:
         }
         providers = tuple(provider for provider in named.values() if provider is not None)
         check_cache_rungs(self.problems, routes, others.get("cache"))
+        check_semantic(self.problems, getattr(others.get("cache"), "semantic", None), route_names)
         kept = tuple(rule for rule in rules if rule is not None)
         return Config(defaults=defaults, providers=providers, routes=routes, rules=kept, **others)
 

@@ -14,7 +14,10 @@ from typing import Annotated, Final, Literal
 from resilio.models import Capability
 
 __all__ = [
+    "CALIBRATED_EMBEDDERS",
+    "EMBEDDER_NAMES",
     "LOCAL_MODELS",
+    "UNCALIBRATED_THRESHOLD",
     "REASONING_FIRST_TOKEN",
     "RUNG_KINDS",
     "STRATEGY_NAMES",
@@ -27,6 +30,7 @@ __all__ = [
     "Defaults",
     "ExactCacheSettings",
     "ModelSettings",
+    "NamespaceSettings",
     "NetworkSettings",
     "NestedRoute",
     "Price",
@@ -37,6 +41,7 @@ __all__ = [
     "RouteSettings",
     "RuleSettings",
     "RungSettings",
+    "SemanticCacheSettings",
     "Setting",
     "TargetSettings",
 ]
@@ -409,11 +414,87 @@ class ExactCacheSettings:
     namespace: Annotated[str, Setting("part of every key: another name is an empty cache")] = ""
 
 
+EMBEDDER_NAMES: Final = ("minilm", "hashing")
+"""What `embedder` may be, besides ``route:NAME``: keys of `resilio.cache.embedding.EMBEDDERS`, a layer above this one."""
+
+CALIBRATED_EMBEDDERS: Final = ("minilm",)
+"""Embedders whose thresholds were measured: the others have the profile `safety` alone."""
+
+UNCALIBRATED_THRESHOLD: Final = 0.97
+"""No lower threshold is taken for an embedder that nobody has calibrated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceSettings:
+    """One namespace of the semantic cache; calls name theirs with `cache_namespace`."""
+
+    shared: Annotated[
+        bool,
+        Setting("users of one tenant are served each other's answers by meaning; then trusted principals alone store"),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SemanticCacheSettings:
+    """Answers to questions that mean the same. Writing the section turns it on."""
+
+    profile: Annotated[
+        Literal["safety", "default", "faq"],
+        Setting("how near is near enough: safety 0.97 with strict guards, default 0.95, faq 0.90 (for minilm)"),
+    ] = "default"
+    threshold: Annotated[
+        float | None, Setting("cosine similarity, in place of the profile's", "share", above=0, maximum=1)
+    ] = None
+    embedder: Annotated[str, Setting("minilm (extra `semantic`), hashing, or route:NAME for an embeddings route")] = (
+        "minilm"
+    )
+    embedder_dimension: Annotated[
+        int | None, Setting("numbers in a vector of an embeddings route; needed there", "count", minimum=1)
+    ] = None
+    calibration: Annotated[
+        str | None, Setting("file that `resilio calibrate --write` made for this embedder: its thresholds hold")
+    ] = None
+    ttl: Annotated[float, _seconds("an answer is served for so long")] = 3600.0
+    ttl_jitter: Annotated[
+        float, _share("an entry's ttl is shortened at random by up to this share, so that few expire together")
+    ] = 0.1
+    stale_for: Annotated[
+        float, _seconds("past its ttl an answer is kept for so long, for the rung cache of a ladder alone", minimum=0)
+    ] = 3600.0
+    max_entries: Annotated[int, _count("answers kept")] = 100_000
+    max_bytes: Annotated[int, Setting("memory they may take, vectors included", "bytes", above=0)] = 512 * 1024 * 1024
+    max_partitions: Annotated[int, _count("partitions kept; the least recently used goes")] = 10_000
+    max_temperature: Annotated[
+        float, Setting("requests that ask for a higher one neither look nor store", minimum=0)
+    ] = 0.3
+    max_tokens: Annotated[
+        int, Setting("of question and answer together; longer ones are not stored", "tokens", above=0)
+    ] = 2000
+    user_bound: Annotated[
+        Literal["skip", "store"], Setting('questions about whoever asks ("my order"): not stored, or stored too')
+    ] = "skip"
+    timeout: Annotated[float, _seconds("a look-up that takes longer is a miss")] = 1.0
+    namespace: Annotated[str, Setting("part of every partition: another name is an empty cache")] = ""
+    namespaces: Annotated[Mapping[str, NamespaceSettings], Setting("by the name calls give in cache_namespace")] = (
+        field(default_factory=dict)
+    )
+    trusted: Annotated[
+        tuple[str, ...],
+        Setting(
+            'who may store in shared namespaces and see similarities: "user:ann", "key:ops", "organisation:acme", '
+            '"feature:seeding", or "program": calls that name neither user nor key'
+        ),
+    ] = ("program",)
+    path: Annotated[str, Setting("folder in which entries outlive the process; empty: memory alone")] = ""
+    save_interval: Annotated[float, _seconds("between two savings of what has changed")] = 60.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
     """The caches; each is off while its section is not written."""
 
     exact: Annotated[ExactCacheSettings | None, Setting("answers to the very same request")] = None
+    semantic: Annotated[SemanticCacheSettings | None, Setting("answers to questions that mean the same")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

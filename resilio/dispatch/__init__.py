@@ -89,7 +89,7 @@ class Dispatcher:
     # --- rungs -------------------------------------------------------------------------------
 
     async def _descend(
-        self, call: Call, ask: Callable[[Call, RouteRecord], Awaitable[T]], cached: Callable[[Call], T]
+        self, call: Call, ask: Callable[[Call, RouteRecord], Awaitable[T]], cached: Callable[[Call], Awaitable[T]]
     ) -> T:
         """Rung by rung, from the full answer down."""
         routes = call.enter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +49,8 @@ class Engine:
     listeners: list[Listener] = field(default_factory=list)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     """Tasks that make calls on their own (many at once); closing the client ends them."""
+    executor: Executor | None = None
+    """Where blocking work runs; None: each part that has some has threads of its own."""
 
     def emit(self, event: Event) -> None:
         """Tell every listener; one that raises is logged and does no harm."""

@@ -203,13 +203,16 @@ async def test_after_the_deadline_only_what_takes_no_time_is_tried():
         tried.append(name)
         raise DeadlineExceeded(5.0)
 
-    def nothing():
+    async def kept():
+        return "kept"
+
+    async def nothing():
         raise NotCached("nothing")
 
     order = [rungs[0], rungs[2], rungs[1]]
     call, route = Noted(), RouteSettings(name="chat", targets=(), ladder=tuple(order))
     assert [rung.kind for rung in order] == ["full", "simpler", "cache"]
-    assert await descend(route, Ways(too_late, lambda: "kept"), call) == "kept"
+    assert await descend(route, Ways(too_late, kept), call) == "kept"
     assert (tried, call.level, call.steps) == (["chat"], Level.CACHED, [False])
     with pytest.raises(DeadlineExceeded):
         await descend(route, Ways(too_late, nothing), Noted())

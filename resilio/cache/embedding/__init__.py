@@ -19,8 +19,9 @@ __all__ = ["EMBEDDERS", "Embedder", "Encoder", "EncoderStatistics", "Means", "Pr
 
 
 def _minilm(means: Means) -> Embedder:
-    from resilio.cache.embedding.minilm import MiniLM
+    from resilio.cache.embedding.minilm import MiniLM, check_installed
 
+    check_installed()
     return MiniLM(means.executor)
 
 
@@ -41,4 +42,4 @@ def _provider(means: Means) -> Embedder:
 EMBEDDERS: Final[Mapping[str, Callable[[Means], Embedder]]] = MappingProxyType(
     {"minilm": _minilm, "provider": _provider, "hashing": _hashing}
 )
-"""What `embedder` of a section may be, and what makes one."""
+"""What `embedder` of a section may be, and what makes one; raises `EmbedderUnavailable` where it cannot be had."""

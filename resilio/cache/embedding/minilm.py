@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +28,7 @@ from resilio.errors import EmbedderUnavailable
 if TYPE_CHECKING:
     from resilio.cache.embedding.base import Vectors
 
-__all__ = ["DIMENSION", "ID", "INSTALL_COMMAND", "MAX_TOKENS", "PROFILES", "MiniLM", "find_weights"]
+__all__ = ["DIMENSION", "ID", "INSTALL_COMMAND", "MAX_TOKENS", "PROFILES", "MiniLM", "check_installed", "find_weights"]
 
 ID: Final = "minilm-l6-v2-int8"
 DIMENSION: Final = 384
@@ -68,6 +69,18 @@ def find_weights() -> Path:
         if file.name == WEIGHTS_FILE and path.is_file():
             return path
     raise EmbedderUnavailable("minilm", f"{WEIGHTS_PACKAGE} is installed without its {WEIGHTS_FILE}", INSTALL_COMMAND)
+
+
+def check_installed() -> None:
+    """See that all it takes is there, without loading any of it.
+
+    Raises:
+        EmbedderUnavailable: A package is missing.
+    """
+    find_weights()
+    for package in ("onnxruntime", "tokenizers"):
+        if find_spec(package) is None:
+            raise EmbedderUnavailable("minilm", f"{package} is not installed", INSTALL_COMMAND)
 
 
 class MiniLM:

@@ -1,4 +1,4 @@
-"""`resilio demo`: providers that fail in front of a model that is real, and every question answered.
+"""Providers that fail in front of a model that is real, and every question answered.
 
 Two simulated providers on loopback sockets fail in different ways; behind them stands the model on this machine.
 Questions go through `Client.complete` and `Client.stream` like a program's. What is printed comes from the
@@ -8,7 +8,6 @@ must agree: a demo that only says it works would prove nothing.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import textwrap
 import time
@@ -18,7 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from resilio.cli.ask import LOCAL_TEMPERATURE, answer_locally, local_messages
+from resilio.cli.ask import LOCAL_TEMPERATURE, local_messages
 from resilio.cli.screen import Screen
 from resilio.cli.simulate import mixture
 from resilio.client import Client
@@ -29,19 +28,7 @@ from resilio.models import AttemptRecord, Reply
 from resilio.testing import Script, SimulatedProvider, SimulatedServer
 from resilio.testing.faults import Cut, Error, Html, Reset, Silence
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "Show", "add_arguments", "figures", "make_simulators", "run"]
-
-DESCRIPTION: Final = """\
-Two providers that fail, one model that is real: questions are asked, and each line shows what the engine met and
-did. Provider "east" answers 503, resets connections or cuts answers short; "west" throttles, then goes silent. The
-model on this machine answers in the end. The last line is JSON; the exit status is 1 when too few were answered
-or the simulators' logs disagree with what the engine reported."""
-
-EXAMPLES: Final = """\
-  resilio demo                        six questions, well under a minute
-  resilio demo --questions 2          a shorter one
-  resilio demo --seed 7               "east" draws its faults otherwise
-  resilio demo | tail -1              the figures alone"""
+__all__ = ["LOCAL", "QUESTIONS", "Show", "figures", "make_simulators", "show"]
 
 QUESTIONS: Final = (
     "What is the capital of France?",
@@ -57,26 +44,6 @@ ENOUGH: Final = 5
 LOCAL: Final = f"local/{DEFAULT_MODEL}"
 SHOWN_LINES: Final = 3
 WIDTH: Final = 96
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    most = len(QUESTIONS)
-    numbers = range(1, most + 1)
-    parser.add_argument(
-        "--questions", type=int, choices=numbers, default=most, metavar="N", help=f"1 to {most} (default: {most})"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the faults of east (%(default)s)")
-
-
-def run(options: argparse.Namespace, screen: Screen) -> int:
-    """Run the demo; 1 when it did not show what it should.
-
-    Raises:
-        LocalModelUnavailable: The real model is not installed; the message says how to.
-    """
-    answer_locally()
-    return asyncio.run(_demo(QUESTIONS[: options.questions], options.seed, screen))
 
 
 def make_simulators(seed: int) -> dict[str, SimulatedProvider]:
@@ -113,18 +80,19 @@ def _settings(urls: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-async def _demo(questions: tuple[str, ...], seed: int, screen: Screen) -> int:
+async def show(screen: Screen, questions: int, seed: int) -> tuple[bool, dict[str, Any]]:
+    """Ask so many questions; whether it showed what it should, and the figures."""
     simulators = make_simulators(seed)
-    show = Show(screen, time.monotonic())
+    its = Show(screen, time.monotonic())
     async with AsyncExitStack() as stack:
         servers = {name: await stack.enter_async_context(SimulatedServer(its)) for name, its in simulators.items()}
         urls = {name: server.url for name, server in servers.items()}
         screen.say("".join(f"{name}: {url}   " for name, url in urls.items()) + f"behind them: {LOCAL}")
         screen.say("deadline 60 s, first token 1 s, a breaker opens after 3 failures in a row, for 4 s at first")
-        llm = await stack.enter_async_context(Client(_settings(urls), listeners=[show.hear]))
-        for number, question in enumerate(questions, 1):
-            await show.ask(llm, number, question, streamed=number % 3 != 0)
-    return figures(show, simulators, enough=min(ENOUGH, len(questions)))
+        llm = await stack.enter_async_context(Client(_settings(urls), listeners=[its.hear]))
+        for number, question in enumerate(QUESTIONS[:questions], 1):
+            await its.ask(llm, number, question, streamed=number % 3 != 0)
+    return figures(its, simulators, enough=min(ENOUGH, questions))
 
 
 @dataclass(slots=True)
@@ -187,8 +155,8 @@ class Show:
         self.screen.say(f"{time.monotonic() - self.began:6.2f} s {text}", style)
 
 
-def figures(show: Show, simulators: Mapping[str, SimulatedProvider], *, enough: int) -> int:
-    """Print the figures and the last line; 1 when they are not what the demo is about.
+def figures(show: Show, simulators: Mapping[str, SimulatedProvider], *, enough: int) -> tuple[bool, dict[str, Any]]:
+    """Print the table, and tell whether the figures are what the demo is about.
 
     What the engine says of itself is held against what the simulators saw: each request and its end, and which
     questions failed somewhere before they were answered elsewhere.
@@ -213,17 +181,13 @@ def figures(show: Show, simulators: Mapping[str, SimulatedProvider], *, enough: 
     show.screen.say()
     show.screen.table(("simulator", "requests in its log", "ended badly", "attempts reported", "as"), rows)
     show.screen.say("the simulators' logs and the engine's reports " + ("agree" if agree else "DISAGREE"))
-    show.screen.json(
-        {
-            "answers": answers,
-            "failovers": len(failovers),
-            "attempts": requests + local,
-            "simulator_requests": requests,
-            "simulator_failures": failures,
-            "local_requests": local,
-            "breakers_opened": show.breaks,
-            "logs_agree": agree,
-            "seconds": round(time.monotonic() - show.began, 2),
-        }
-    )
-    return 0 if answers >= enough and agree else 1
+    return answers >= enough and agree, {
+        "answers": answers,
+        "failovers": len(failovers),
+        "attempts": requests + local,
+        "simulator_requests": requests,
+        "simulator_failures": failures,
+        "local_requests": local,
+        "breakers_opened": show.breaks,
+        "logs_agree": agree,
+    }

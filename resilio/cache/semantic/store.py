@@ -1,0 +1,472 @@
+"""The semantic cache: answers found by what a question means, each within the partition it belongs to.
+
+A partition is everything about a request but the text of its last turn; only inside one are questions compared. Each
+has an index of its own, so a search cannot stray. Owned by one event loop; searching may wait (for a vector, or for a
+worker thread), storing never does: what is kept becomes searchable a moment later, by a task of the cache's own.
+
+The rule that keeps it safe: whatever goes wrong here is a miss, never an error of the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any, Final
+
+from resilio.cache.embedding.encoder import Encoder
+from resilio.cache.index import VectorIndex
+from resilio.cache.owner import Purge
+from resilio.cache.recording import Recording
+from resilio.cache.semantic.entry import NOTHING, Found, NearEntry, Place, SemanticStatistics
+from resilio.config.settings import SemanticCacheSettings
+
+if TYPE_CHECKING:
+    from resilio.cache.embedding.encoder import Vector
+    from resilio.cache.guards import Prepared
+
+__all__ = ["CANDIDATES", "SemanticCache"]
+
+logger = logging.getLogger("resilio")
+
+CANDIDATES: Final = 4
+"""So many of the nearest are offered to the guards."""
+OVERHEAD: Final = 900
+"""Bytes an entry takes beside question, answer and vector. Measured by `benchmarks/semantic_lookup.py`."""
+VECTOR_COPIES: Final = 2
+"""The vector stands in the index and, for a graph, in its links and the copy it is rebuilt from."""
+WAITING: Final = 1000
+"""Answers that may wait for their place in an index; while so many do, further ones are not kept."""
+SWEEP: Final = 200
+"""At most so many entries are swept out at one time."""
+
+
+class SemanticCache:
+    """The cache of one engine.
+
+    Args:
+        settings: Times, limits and who is trusted.
+        encoder: Makes vectors; closed with this cache.
+        threshold: Cosine similarity from which an entry may be served.
+        strict: Guards are strict.
+        make_index: Makes the index of a partition.
+        clock: Monotonic seconds.
+        rng: For the jitter of times.
+        first_number: Entries are numbered from here on; higher than those of any process before where they are saved.
+    """
+
+    def __init__(
+        self,
+        settings: SemanticCacheSettings,
+        encoder: Encoder,
+        *,
+        threshold: float,
+        strict: bool,
+        make_index: Callable[[], VectorIndex],
+        clock: Callable[[], float],
+        rng: random.Random,
+        first_number: int = 0,
+    ) -> None:
+        self.settings = settings
+        self.encoder = encoder
+        self.threshold = threshold
+        self.strict = strict
+        self._make_index = make_index
+        self._clock = clock
+        self._rng = rng
+        self._partitions: OrderedDict[bytes, _Partition] = OrderedDict()
+        """The least recently used first; so the entries."""
+        self._entries: OrderedDict[int, NearEntry] = OrderedDict()
+        self._ends: list[tuple[float, int]] = []
+        """A heap of (kept_until, number)."""
+        self._waiting: deque[NearEntry] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._worker: asyncio.Task[None] | None = None
+        self._number = first_number
+        self._bytes = 0
+        self._hits = self._misses = self._stale = self._guarded = 0
+        self._stored = self._evictions = self._expirations = self._failures = 0
+        self._last_failure: str | None = None
+        self._saved_usd = 0.0
+        self._changed: set[bytes] = set()
+        """Partitions that are not as they were when they were saved last."""
+
+    def __repr__(self) -> str:
+        return f"<SemanticCache of {len(self._entries)} entries in {len(self._partitions)} partitions>"
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # --- searching -----------------------------------------------------------------------------
+
+    async def find(
+        self,
+        place: Place,
+        *,
+        until: float,
+        floor: float | None = None,
+        max_age: float | None = None,
+        stale: bool = False,
+    ) -> Found:
+        """The nearest entry that may stand for this question.
+
+        Args:
+            place: Where to look.
+            until: The instant from which on nothing is waited for; what is at hand by then is still found.
+            floor: Similarity from which one counts; None: the threshold.
+            max_age: Seconds: an older one is not wanted.
+            stale: One past its time is wanted too, if it is kept for that.
+        """
+        if place.question.partition not in self._partitions:
+            return NOTHING
+        try:
+            async with asyncio.timeout_at(min(until, self._clock() + self.settings.timeout)):
+                return await self._search(place, self.threshold if floor is None else floor, max_age, stale=stale)
+        except TimeoutError:
+            self._failed(f"no result within {self.settings.timeout:g} s")
+        except Exception as exc:
+            self._failed(f"{type(exc).__name__}: {exc}", exc)
+        return NOTHING
+
+    async def _search(self, place: Place, floor: float, max_age: float | None, *, stale: bool) -> Found:
+        text = place.question.text
+        if (same := self._same(place, max_age, stale=stale)) is not None:
+            return Found(same, 1.0)
+        vector = self.encoder.vector_nowait(text)
+        if vector is None:
+            vector = await self.encoder.vector(text)
+        if not self.encoder.embedder.fits(text):
+            return NOTHING  # two texts that are cut may differ in what was cut off
+        while True:
+            partition = self._partitions.get(place.question.partition)
+            if partition is None:
+                return NOTHING
+            near = partition.index.search_nowait(vector, CANDIDATES)
+            if near is None:
+                near = await partition.index.search(vector, CANDIDATES)
+            # What has gone meanwhile leaves its place to others: look again.
+            if not self._drop_dead(partition, [label for label, _ in near]):
+                return self._choose(partition, near, text, floor, max_age, stale=stale)
+
+    def _same(self, place: Place, max_age: float | None, *, stale: bool) -> NearEntry | None:
+        """The entry of the very same words, which needs no vector and no guard."""
+        entry = self._partitions[place.question.partition].by_text.get(place.question.text)
+        return entry if entry is not None and self._young(entry, max_age, stale=stale) else None
+
+    def _young(self, entry: NearEntry, max_age: float | None, *, stale: bool) -> bool:
+        now = self._clock()
+        if max_age is not None and now - entry.stored_at >= max_age:
+            return False
+        return now < (entry.kept_until if stale else entry.expires_at)
+
+    def _drop_dead(self, partition: _Partition, labels: Iterable[int]) -> bool:
+        now, dropped = self._clock(), False
+        for label in labels:
+            entry = partition.entries.get(label)
+            if entry is not None and entry.kept_until <= now:
+                self._remove(entry)
+                self._expirations += 1
+                dropped = True
+        return dropped
+
+    def _choose(
+        self,
+        partition: _Partition,
+        near: Sequence[tuple[int, float]],
+        text: str,
+        floor: float,
+        max_age: float | None,
+        *,
+        stale: bool,
+    ) -> Found:
+        """The first of the candidates that is near enough, young enough, and passes the guards."""
+        from resilio.cache import guards  # its word lists are read by who has a semantic cache
+
+        asked: Prepared | None = None
+        passed_over: list[str] = []
+        for label, similarity in near:
+            entry = partition.entries.get(label)
+            if similarity < floor:
+                break
+            if entry is None or not self._young(entry, max_age, stale=stale):
+                continue
+            asked = asked or guards.prepare(text)
+            entry.prepared = entry.prepared or guards.prepare(entry.text)
+            why = guards.check(asked, entry.prepared, strict=self.strict)
+            if why is None:
+                return Found(entry, similarity, tuple(passed_over))
+            self._guarded += 1
+            passed_over.append(f"{entry.id} at {similarity:.3f}: {why}")
+        return Found(None, near[0][1] if near else -1.0, tuple(passed_over))
+
+    def served(self, entry: NearEntry, *, stale: bool = False) -> None:
+        """Count an entry that was served."""
+        if stale:
+            self._stale += 1
+        else:
+            self._hits += 1
+        self._saved_usd += entry.recording.cost_usd or 0.0
+        if entry.number in self._entries:
+            self._entries.move_to_end(entry.number)
+            self._partitions.move_to_end(entry.partition)
+
+    def missed(self) -> None:
+        """Count a question that was asked for."""
+        self._misses += 1
+
+    def _failed(self, why: str, exc: BaseException | None = None) -> None:
+        self._failures += 1
+        if self._last_failure is None:  # the first is told; the others are counted
+            logger.warning("semantic cache: %s; the call goes on without it", why, exc_info=exc)
+        self._last_failure = why
+
+    # --- storing -------------------------------------------------------------------------------
+
+    def keep(self, place: Place, recording: Recording, ttl: float | None = None) -> NearEntry | None:
+        """Keep an answer; it is found from a moment later on. One to the same question gives way to it.
+
+        Args:
+            place: Where.
+            recording: The answer.
+            ttl: Seconds; None: as configured.
+
+        Returns:
+            None: it is not kept, because it is too long or too large, or the caller may not store here, or too
+            many wait for a place already.
+        """
+        settings, text = self.settings, place.question.text
+        tokens = len(text.encode()) // 4 + recording.usage.output_tokens
+        size = recording.size + len(text) + OVERHEAD + VECTOR_COPIES * 4 * self.encoder.embedder.dimension
+        if not place.may_store or recording.tool_calls or tokens > settings.max_tokens or size > settings.max_bytes:
+            return None
+        if len(self._waiting) >= WAITING:
+            self._failed(f"{WAITING} answers wait for their place in an index")
+            return None
+        now = self._clock()
+        self._sweep(now)
+        partition = self._enter(place.question.partition)
+        if (old := partition.by_text.get(text)) is not None:
+            self._remove(old, keep_partition=True)
+        lasts = (settings.ttl if ttl is None else ttl) * (1 - settings.ttl_jitter * self._rng.random())
+        self._number += 1
+        entry = NearEntry(
+            self._number, place.question.partition, text, place.owner, recording,
+            stored_at=now, expires_at=now + lasts, kept_until=now + lasts + settings.stale_for, size=size,
+        )  # fmt: skip
+        self._admit(entry)
+        self._make_room()
+        self._stored += 1
+        self._wait_for_place(entry)
+        return entry
+
+    def _wait_for_place(self, entry: NearEntry) -> None:
+        self._waiting.append(entry)
+        if self._worker is None:
+            self._worker = self._start(self._work())
+
+    def _admit(self, entry: NearEntry) -> None:
+        """Enter an entry into the books; its vector may be in the index of its partition, or comes later."""
+        partition = self._enter(entry.partition)
+        self._number = max(self._number, entry.number)
+        self._entries[entry.number] = entry
+        partition.entries[entry.number] = entry
+        partition.by_text[entry.text] = entry
+        self._bytes += entry.size
+        self._changed.add(entry.partition)
+        heappush(self._ends, (entry.kept_until, entry.number))
+
+    def _enter(self, digest: bytes, index: VectorIndex | None = None) -> _Partition:
+        partition = self._partitions.get(digest)
+        if partition is None:
+            partition = self._partitions[digest] = _Partition(index or self._make_index())
+        else:
+            self._partitions.move_to_end(digest)
+        return partition
+
+    async def _work(self) -> None:
+        """Give what waits its place, partition by partition, as many at a time as there are."""
+        try:
+            while self._waiting:
+                await asyncio.sleep(0)  # what comes in one turn of the loop goes in as one batch
+                batch = [entry for entry in self._waiting if entry.number in self._entries]
+                self._waiting.clear()
+                groups: dict[bytes, list[NearEntry]] = {}
+                for entry in batch:
+                    groups.setdefault(entry.partition, []).append(entry)
+                for digest, group in groups.items():
+                    await self._index(digest, group)
+        finally:
+            self._worker = None
+
+    async def _index(self, digest: bytes, group: list[NearEntry]) -> None:
+        try:
+            vectors = await self._vectors([entry.text for entry in group])
+            partition = self._partitions.get(digest)
+            if partition is None:
+                return
+            await partition.index.add([entry.number for entry in group], vectors)
+        except Exception as exc:
+            self._failed(f"could not store: {type(exc).__name__}: {exc}", exc)
+            for entry in group:
+                self._remove(entry)
+            return
+        for entry in group:
+            if not self.encoder.embedder.fits(entry.text):
+                self._remove(entry)
+            if entry.number in partition.entries:
+                entry.indexed = True
+            else:  # it has gone meanwhile
+                partition.index.remove(entry.number)
+
+    async def _vectors(self, texts: Sequence[str]) -> Sequence[Vector]:
+        return [await self.encoder.vector(text) if (known := self.encoder.vector_nowait(text)) is None else known
+                for text in texts]  # fmt: skip
+
+    # --- removing ------------------------------------------------------------------------------
+
+    def remove(self, entry: NearEntry) -> None:
+        """Take one entry out, say because an audit found it wrong."""
+        if entry.number in self._entries:
+            self._remove(entry)
+
+    def purge(self, wanted: Purge) -> int:
+        """Take out every entry that is wanted out; returns how many there were."""
+        now = self._clock()
+        doomed = [each for each in self._entries.values() if wanted.takes(each.owner, now - each.stored_at)]
+        for entry in doomed:
+            self._remove(entry)
+        return len(doomed)
+
+    def _remove(self, entry: NearEntry, *, keep_partition: bool = False) -> None:
+        if self._entries.pop(entry.number, None) is None:
+            return
+        partition = self._partitions[entry.partition]
+        del partition.entries[entry.number]
+        if partition.by_text.get(entry.text) is entry:
+            del partition.by_text[entry.text]
+        if entry.indexed:
+            partition.index.remove(entry.number)
+        self._bytes -= entry.size
+        self._changed.add(entry.partition)
+        if not partition.entries and not keep_partition:
+            self._close(self._partitions.pop(entry.partition))
+
+    def _sweep(self, now: float) -> None:
+        for _ in range(SWEEP):
+            if not self._ends or self._ends[0][0] > now:
+                return
+            entry = self._entries.get(heappop(self._ends)[1])
+            if entry is not None:
+                self._remove(entry)
+                self._expirations += 1
+
+    def _make_room(self) -> None:
+        settings = self.settings
+        while len(self._entries) > settings.max_entries or self._bytes > settings.max_bytes:
+            self._evict(next(iter(self._entries.values())))
+        while len(self._partitions) > settings.max_partitions:
+            digest = next(iter(self._partitions))
+            for entry in list(self._partitions[digest].entries.values()):
+                self._evict(entry)
+
+    def _evict(self, entry: NearEntry) -> None:
+        self._remove(entry)
+        self._evictions += 1
+
+    def _close(self, partition: _Partition) -> None:
+        self._start(partition.index.aclose())
+
+    # --- what outlives the process: see `disk` ------------------------------------------------------
+
+    def changed(self) -> tuple[bytes, ...]:
+        """The partitions that have changed since this was asked last."""
+        changed, self._changed = tuple(self._changed), set()
+        return changed
+
+    def changed_again(self, digest: bytes) -> None:
+        """A partition could not be saved."""
+        self._changed.add(digest)
+
+    def partition(self, digest: bytes) -> tuple[Sequence[NearEntry], VectorIndex] | None:
+        """All there is of a partition; None: it is gone."""
+        found = self._partitions.get(digest)
+        return None if found is None else (tuple(found.entries.values()), found.index)
+
+    async def take_in(self, digest: bytes, entries: Sequence[NearEntry], index: VectorIndex | None) -> None:
+        """Take in a partition that was saved. What is here by now is newer, and stays.
+
+        Args:
+            digest: Of the partition.
+            entries: What was saved of it.
+            index: Its vectors; None: questions are embedded anew. It is closed here if it is of no use.
+        """
+        now = self._clock()
+        usable = digest not in self._partitions
+        if index is not None and not usable:
+            await index.aclose()
+        partition = self._enter(digest, index if usable else None)
+        for entry in entries:
+            if entry.kept_until <= now or entry.number in self._entries or entry.text in partition.by_text:
+                continue
+            entry.indexed = entry.number in partition.index
+            self._admit(entry)
+            if not entry.indexed:
+                self._wait_for_place(entry)
+        for label in partition.index.labels():
+            if label not in partition.entries:
+                partition.index.remove(label)
+        if not partition.entries:
+            self._close(self._partitions.pop(digest))
+        self._make_room()
+
+    # --- life ----------------------------------------------------------------------------------
+
+    def configure(self, settings: SemanticCacheSettings, *, threshold: float, strict: bool) -> None:
+        """Go by other settings from now on; what is kept keeps its time."""
+        self.settings, self.threshold, self.strict = settings, threshold, strict
+        self._make_room()
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine, name="resilio semantic cache")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def settled(self) -> None:
+        """Wait until all that is kept has its place in an index."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def aclose(self) -> None:
+        """Stop, and let go of threads and memory. What waits for a place is not kept."""
+        self._waiting.clear()
+        await self.encoder.aclose()  # first: storing may wait for an embedder that does not answer
+        await self.settled()
+        for partition in self._partitions.values():
+            await partition.index.aclose()
+        self._partitions.clear()
+        self._entries.clear()
+
+    def statistics(self) -> SemanticStatistics:
+        """A snapshot."""
+        return SemanticStatistics(
+            entries=len(self._entries), partitions=len(self._partitions), bytes=self._bytes, hits=self._hits,
+            misses=self._misses, stale=self._stale, guarded=self._guarded, stored=self._stored,
+            evictions=self._evictions, expirations=self._expirations, failures=self._failures,
+            last_failure=self._last_failure, saved_usd=self._saved_usd, embedder=self.encoder.embedder.id,
+            threshold=self.threshold,
+        )  # fmt: skip
+
+
+class _Partition:
+    """Entries that may be compared with each other."""
+
+    __slots__ = ("by_text", "entries", "index")
+
+    def __init__(self, index: VectorIndex) -> None:
+        self.index = index
+        self.entries: dict[int, NearEntry] = {}
+        self.by_text: dict[str, NearEntry] = {}

@@ -1,0 +1,166 @@
+"""The semantic cache of one engine, as the configuration wants it: made, reconfigured, replaced and closed.
+
+What of it can be known before the first call is checked when the client opens: a missing package, a route for embedding
+that is not there, a threshold nobody has measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from resilio.cache.embedding import EMBEDDERS, Means, Profile
+from resilio.config.settings import SemanticCacheSettings
+from resilio.errors import ConfigError, EmbedderUnavailable
+
+if TYPE_CHECKING:
+    from resilio.cache.embedding import Embedder
+    from resilio.cache.semantic.disk import Disk
+    from resilio.cache.semantic.store import SemanticCache
+    from resilio.dispatch.attempt import Engine
+
+__all__ = ["Near"]
+
+Embed = Callable[[str, Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
+"""Embeds texts over a route of this name."""
+
+ROUTE: Final = "route:"
+THREADS: Final = 2
+"""For searches in large indexes and for files; embedders have threads of their own."""
+NUMBERS_A_MILLISECOND: Final = 1024
+"""Entries that could be stored in one without their numbers running ahead of the clock."""
+
+
+class Near:
+    """Owns the `SemanticCache`, or none."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.cache: SemanticCache | None = None
+        self._made_for: tuple[str, str] | None = None
+        """Embedder and path the cache was made for: with others it is another cache."""
+        self._closing: set[asyncio.Task[None]] = set()
+        self._disk: Disk | None = None
+        self._own_threads: ThreadPoolExecutor | None = None
+        self.embed: Embed | None = None
+        """How texts are embedded at a provider; dispatch gives it."""
+
+    def configure(self, settings: SemanticCacheSettings | None) -> None:
+        """Go by these settings from now on.
+
+        Raises:
+            ConfigError: The embedder has no such threshold.
+            EmbedderUnavailable: It cannot be had on this machine.
+        """
+        made_for = None if settings is None else (settings.embedder, settings.path)
+        if made_for != self._made_for:
+            if self.cache is not None:
+                self._retire(self.cache)
+            self.cache, self._made_for = None, made_for
+        if settings is None:
+            return
+        if self.cache is None:
+            self.cache = self._make(settings)
+            return
+        profile = _profile(settings, self.cache.encoder.embedder)
+        self.cache.configure(settings, threshold=profile.threshold, strict=profile.strict)
+
+    def check(self, settings: SemanticCacheSettings | None) -> None:
+        """See that `configure` could go by these settings.
+
+        Raises:
+            ConfigError: It could not; says why.
+        """
+        if settings is None:
+            return
+        try:
+            embedder = self._embedder(settings)
+        except EmbedderUnavailable as exc:
+            raise ConfigError([f"cache.semantic.embedder: {exc}"]) from exc
+        _profile(settings, embedder)
+
+    def _embedder(self, settings: SemanticCacheSettings) -> Embedder:
+        if not settings.embedder.startswith(ROUTE):
+            return EMBEDDERS[settings.embedder](Means(self._engine.executor))
+        route = settings.embedder.removeprefix(ROUTE)
+
+        async def call(texts: Sequence[str]) -> Sequence[Sequence[float]]:
+            assert self.embed is not None, "dispatch sets it before any call"
+            return await self.embed(route, texts)
+
+        dimension = settings.embedder_dimension or 0
+        return EMBEDDERS["provider"](Means(self._engine.executor, call, settings.embedder, dimension))
+
+    def _make(self, settings: SemanticCacheSettings) -> SemanticCache:
+        from resilio.cache.embedding.encoder import Encoder
+        from resilio.cache.index import VectorIndex
+        from resilio.cache.semantic.store import SemanticCache
+
+        engine, executor = self._engine, self._threads()
+        embedder = self._embedder(settings)
+        profile = _profile(settings, embedder)
+        cache = SemanticCache(
+            settings,
+            Encoder(embedder),
+            threshold=profile.threshold,
+            strict=profile.strict,
+            make_index=lambda: VectorIndex(embedder.dimension, embedder.id, executor=executor),
+            clock=engine.clock,
+            rng=engine.rng,
+            # Higher than those of any process before, by whose numbers saved vectors go.
+            first_number=int(engine.wall() * 1000) * NUMBERS_A_MILLISECOND,
+        )
+        if settings.path:
+            from resilio.cache.semantic.disk import Disk
+
+            self._disk = Disk(cache, executor, wall=engine.wall, clock=engine.clock)
+            self._disk.start()
+        return cache
+
+    def _threads(self) -> Executor:
+        if self._engine.executor is not None:
+            return self._engine.executor
+        if self._own_threads is None:
+            self._own_threads = ThreadPoolExecutor(THREADS, "resilio-semantic")
+        return self._own_threads
+
+    def _retire(self, cache: SemanticCache) -> None:
+        disk, self._disk = self._disk, None
+
+        async def close() -> None:
+            if disk is not None:
+                await disk.aclose()
+            await cache.aclose()
+
+        task = asyncio.get_running_loop().create_task(close(), name="resilio semantic cache closes")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def aclose(self) -> None:
+        """Save what is to be saved, and let go of threads."""
+        if self.cache is not None:
+            self._retire(self.cache)
+            self.cache = self._made_for = None
+        while self._closing:
+            await asyncio.wait(set(self._closing))
+        if self._own_threads is not None:
+            self._own_threads.shutdown(wait=False)  # all that was handed to it has ended
+            self._own_threads = None
+
+
+def _profile(settings: SemanticCacheSettings, embedder: Embedder) -> Profile:
+    """The threshold that holds: as written, else the profile's."""
+    named = embedder.profiles.get(settings.profile)
+    if settings.threshold is not None:
+        return Profile(settings.threshold, strict=False if named is None else named.strict)
+    if named is None:
+        known = ", ".join(embedder.profiles)
+        raise ConfigError(
+            [
+                f"cache.semantic.profile: {settings.profile!r} was never measured for embedder {embedder.id!r}, "
+                f"which has {known}; calibrate it (`resilio calibrate --write`) or use one of these"
+            ]
+        )
+    return named
