@@ -34,10 +34,11 @@ def checked_query(vector: Any, dimension: int) -> Floats:
     Raises:
         ValueError: Another shape, not finite, or not of unit length; says which.
     """
-    query: Floats = np.ascontiguousarray(vector, dtype=np.float32)
-    if query.shape != (dimension,):
-        raise ValueError(f"a query has shape ({dimension},) here, not {np.shape(vector)}")
-    square = float(query.dot(query))
+    with np.errstate(over="ignore", invalid="ignore"):
+        query: Floats = np.ascontiguousarray(vector, dtype=np.float32)
+        if query.shape != (dimension,):
+            raise ValueError(f"a query has shape ({dimension},) here, not {np.shape(vector)}")
+        square = float(query.dot(query))
     if not abs(square - 1.0) <= 2 * UNIT:  # written so that NaN is refused too
         raise ValueError(f"the query {_fault(query)}")
     return query
@@ -52,7 +53,8 @@ def checked_vectors(vectors: Any, dimension: int, count: int) -> Floats:
     Raises:
         ValueError: Another shape, or a row that is not finite or not of unit length; says which row.
     """
-    batch: Floats = np.ascontiguousarray(vectors, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        batch: Floats = np.ascontiguousarray(vectors, dtype=np.float32)
     if batch.shape != (count, dimension):
         raise ValueError(
             f"{count} vectors of {dimension} dimensions have shape ({count}, {dimension}), not {np.shape(vectors)}"
