@@ -110,6 +110,10 @@ class VectorIndex:
     def __contains__(self, label: int) -> bool:
         return label in self._contents
 
+    def labels(self) -> tuple[int, ...]:
+        """All that live, the oldest first."""
+        return tuple(self._contents.labels.values())
+
     def __repr__(self) -> str:
         now = self.statistics()
         state = "closed" if self._closed else now.mode + (", growing a graph" if now.growing else "")
