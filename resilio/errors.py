@@ -24,6 +24,7 @@ __all__ = [
     "ControlError",
     "Counts",
     "DeadlineExceeded",
+    "EmbedderUnavailable",
     "ErrorClass",
     "ErrorRule",
     "Exhausted",
@@ -377,6 +378,21 @@ class LocalModelUnavailable(TransportError):
         run = "" if remedy is None else f"; run `{remedy}`"
         said = "".join(f"\n  | {line}" for line in output.splitlines())
         super().__init__(f"local model {model!r} does not run: {why}{run}{said}", ErrorClass.CONNECT)
+
+
+class EmbedderUnavailable(ResilioError):
+    """Texts cannot be embedded on this machine; the message says what to do about it.
+
+    Attributes:
+        embedder: Its name in the registry.
+        why: What is missing or wrong, in one line.
+        remedy: The command that mends it, where one does.
+    """
+
+    def __init__(self, embedder: str, why: str, remedy: str | None = None) -> None:
+        self.embedder, self.why, self.remedy = embedder, why, remedy
+        run = "" if remedy is None else f"; run: {remedy}"
+        super().__init__(f"embedder {embedder!r} cannot be used: {why}{run}")
 
 
 class InstallFailed(ResilioError):

@@ -6,6 +6,8 @@ same things to prove.
 
 from resilio.testing import faults
 from resilio.testing.conformance import Sample, check_codec, simulated_samples
+from resilio.testing.embedder import check_embedder
+from resilio.testing.executor import InlineExecutor
 from resilio.testing.latency import Fixed, LogNormal, Mixture, Uniform
 from resilio.testing.loop import Deadlock, NotVirtual, VirtualTimeLoop, run, wall_clock
 from resilio.testing.provider import SimulatedProvider
@@ -19,6 +21,7 @@ __all__ = [
     "Deadlock",
     "Fixed",
     "Flapping",
+    "InlineExecutor",
     "LogNormal",
     "Mixture",
     "NotVirtual",
@@ -36,6 +39,7 @@ __all__ = [
     "VirtualTimeLoop",
     "cancel_everywhere",
     "check_codec",
+    "check_embedder",
     "faults",
     "run",
     "serve",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     Vectors: TypeAlias = NDArray[np.float32]
 
-__all__ = ["Embedder", "Profile"]
+__all__ = ["Embedder", "Means", "Profile"]
 
 
 class Profile(NamedTuple):
@@ -21,6 +23,23 @@ class Profile(NamedTuple):
     """Cosine similarity, 0 to 1: a candidate below it is not served."""
     strict: bool
     """Guards check length ratio and overlap of content words too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What an embedder may use; each takes what it needs.
+
+    Attributes:
+        executor: Where to compute, not shut down by the embedder. None: a thread of its own.
+        call: Embeds texts at a provider, through all protections; the embedder's own module says more.
+        model: Names what `call` reaches, for the embedder's id.
+        dimension: How long its vectors are. 0: the embedder's own length, where it has one.
+    """
+
+    executor: Executor | None = None
+    call: Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]] | None = None
+    model: str = ""
+    dimension: int = 0
 
 
 class Embedder(Protocol):
@@ -38,6 +57,13 @@ class Embedder(Protocol):
 
         Returns:
             float32, shape (len(texts), dimension), unit length, finite.
+        """
+        ...
+
+    def fits(self, text: str) -> bool:
+        """Whether all of a text is read.
+
+        One that is cut looks the same as another that only ends differently: who serves by meaning leaves it alone.
         """
         ...
 
