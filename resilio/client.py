@@ -156,6 +156,7 @@ class Client:
             self._executor,
         )
         self._dispatcher = Dispatcher(self._engine)
+        self._dispatcher.cached.near.ask = self._judge
         await supervisor.start()
         try:
             self._dispatcher.cached.prepare()
@@ -507,6 +508,10 @@ class Client:
         self._open()
         assert self._engine is not None, "_open checks it"
         return self._engine
+
+    async def _judge(self, route: str, prompt: str) -> str:
+        """Ask a route whether two answers agree, for audits of the semantic cache."""
+        return (await self.complete(route, prompt, feature="resilio-judge", cache="skip")).text
 
     # --- inside ------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ __all__ = [
     "ActorChanged",
     "AttemptEnded",
     "BreakerChanged",
+    "CacheThresholdChanged",
     "CallSettled",
     "ConfigApplied",
     "ConfigRefused",
@@ -145,6 +146,19 @@ class ConfigRefused:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class CacheThresholdChanged:
+    """Guaranteed mode of the semantic cache goes by another threshold: None serves nothing and audits every request."""
+
+    namespace: str
+    before: float | None
+    after: float | None
+    epoch: int
+    why: str
+    """``evidence``: as the audits have it; ``drift``: recent audits refute the promise, and a new epoch begins."""
+    at: float
+
+
 Event = (
     BreakerChanged
     | ActorChanged
@@ -154,6 +168,7 @@ Event = (
     | CallSettled
     | ConfigApplied
     | ConfigRefused
+    | CacheThresholdChanged
 )
 
 

@@ -28,6 +28,7 @@ from resilio.config.settings import (
     LOCAL_MODELS,
     RUNG_KINDS,
     STRATEGY_NAMES,
+    CacheSettings,
     Config,
     Defaults,
     ModelSettings,
@@ -119,6 +120,7 @@ class _Document:
         self.credentials = Credentials(problems, environ)
         self.networks = Networks(problems, self.credentials, folder)
         self.strategies = strategies
+        self.folder = folder
         special = {TargetSettings: self._target, RungSettings: self._rung}
         self.reader = Reader(problems, special, check_table)
 
@@ -144,9 +146,18 @@ class _Document:
         }
         providers = tuple(provider for provider in named.values() if provider is not None)
         check_cache_rungs(self.problems, routes, others.get("cache"))
+        others = self._beside(others)
         check_semantic(self.problems, getattr(others.get("cache"), "semantic", None), route_names)
         kept = tuple(rule for rule in rules if rule is not None)
         return Config(defaults=defaults, providers=providers, routes=routes, rules=kept, **others)
+
+    def _beside(self, sections: dict[str, Any]) -> dict[str, Any]:
+        """Files that are named lie beside the one that names them."""
+        caches = sections.get("cache")
+        if not isinstance(caches, CacheSettings) or caches.semantic is None or caches.semantic.calibration is None:
+            return sections
+        path = os.path.join(self.folder, caches.semantic.calibration)
+        return {**sections, "cache": replace(caches, semantic=replace(caches.semantic, calibration=path))}
 
     def _defaults(self, document: Mapping[str, Any]) -> Defaults:
         read = self.reader.table(Defaults, document.get("defaults", {}), ("defaults",))

@@ -41,8 +41,15 @@ def check_semantic(problems: Problems, settings: SemanticCacheSettings | None, r
     elif settings.embedder not in EMBEDDER_NAMES:
         text = f'is {shown(settings.embedder)}{listed(settings.embedder, EMBEDDER_NAMES)}, or "route:NAME"'
         problems.add((*_AT, "embedder"), text)
-    if settings.embedder not in CALIBRATED_EMBEDDERS and settings.calibration is None:
+    measured = settings.embedder in CALIBRATED_EMBEDDERS or settings.calibration is not None
+    if not measured and settings.max_wrong is None:  # guaranteed mode measures by itself
         _check_uncalibrated(problems, settings)
+    if settings.judge is not None and settings.max_wrong is None:
+        problems.add((*_AT, "judge"), "is asked by audits alone, and there are none; set max_wrong too")
+    if settings.judge is not None and settings.judge not in routes:
+        problems.add((*_AT, "judge"), f"no route is called {shown(settings.judge)}{listed(settings.judge, routes)}")
+    if settings.max_wrong is not None and settings.threshold is not None:
+        problems.add((*_AT, "threshold"), "has no say where max_wrong is set: audits find the threshold; leave one out")
     for index, principal in enumerate(settings.trusted):
         kind, _, name = principal.partition(":")
         if principal != "program" and (kind not in _PRINCIPALS or not name):

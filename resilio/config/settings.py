@@ -454,6 +454,26 @@ class SemanticCacheSettings:
     calibration: Annotated[
         str | None, Setting("file that `resilio calibrate --write` made for this embedder: its thresholds hold")
     ] = None
+    max_wrong: Annotated[
+        float | None,
+        Setting(
+            "guaranteed mode: at most this share of requests is served a wrong answer; thresholds are then found by "
+            "audits, per namespace. None: profile or threshold decides",
+            "share",
+            above=0,
+            maximum=0.49,
+        ),
+    ] = None
+    confidence: Annotated[
+        float, Setting("guaranteed mode: probability with which that holds", "share", minimum=0.51, maximum=0.9999)
+    ] = 0.95
+    audit: Annotated[
+        float, Setting("guaranteed mode: share of requests asked of the model in any case", "share", above=0, maximum=1)
+    ] = 0.1
+    judge: Annotated[
+        str | None,
+        Setting("guaranteed mode: route of a model that says whether two answers agree; None: words and vectors do"),
+    ] = None
     ttl: Annotated[float, _seconds("an answer is served for so long")] = 3600.0
     ttl_jitter: Annotated[
         float, _share("an entry's ttl is shortened at random by up to this share, so that few expire together")

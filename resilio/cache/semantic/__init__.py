@@ -6,7 +6,7 @@ outlive the process. Importing this costs nothing; `store` is imported by who ha
 
 from __future__ import annotations
 
-from resilio.cache.semantic.entry import Found, NearEntry, Place, SemanticStatistics
+from resilio.cache.semantic.entry import NOTHING, Found, NearEntry, Place, SemanticStatistics
 from resilio.cache.semantic.place import place_of, trusted
 
-__all__ = ["Found", "NearEntry", "Place", "SemanticStatistics", "place_of", "trusted"]
+__all__ = ["NOTHING", "Found", "NearEntry", "Place", "SemanticStatistics", "place_of", "trusted"]

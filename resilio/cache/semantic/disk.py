@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from resilio.cache.index import IndexUnusable, VectorIndex
 from resilio.cache.semantic.saving import Folder, SavedPartition
@@ -42,6 +42,8 @@ class Disk:
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        self._bounds: Mapping[str, Any] = {}
+        """What was saved of them last."""
 
     def start(self) -> None:
         """Load, then save every `save_interval` seconds, until `aclose`."""
@@ -87,6 +89,8 @@ class Disk:
         saved = await self._in_thread(lambda: list(folder.read(wall_minus_now=shift)))
         for partition in saved:
             await self._take_in(partition)
+        if (guarantee := self._cache.guarantee) is not None:
+            guarantee.restore(await self._in_thread(folder.read_bounds))
         await self._cache.settled()
 
     async def _take_in(self, saved: SavedPartition) -> None:
@@ -110,6 +114,9 @@ class Disk:
             else:
                 continue
             self._cache.changed_again(digest)
+        if (guarantee := self._cache.guarantee) is not None and (state := guarantee.to_dict()) != self._bounds:
+            await self._in_thread(folder.write_bounds, state)
+            self._bounds = state
 
     async def _save_partition(self, folder: Folder, digest: bytes) -> None:
         found = self._cache.partition(digest)

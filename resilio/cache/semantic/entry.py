@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.cache.keys import Question
@@ -10,9 +11,10 @@ from resilio.cache.owner import Owner
 from resilio.cache.recording import Recording
 
 if TYPE_CHECKING:
+    from resilio.cache.bound import BoundStatistics
     from resilio.cache.guards import Prepared
 
-__all__ = ["Found", "NearEntry", "Place", "SemanticStatistics"]
+__all__ = ["NOTHING", "Found", "NearEntry", "Place", "SemanticStatistics"]
 
 
 class Place(NamedTuple):
@@ -111,3 +113,6 @@ class SemanticStatistics:
     """What the answers served had cost, where that is known."""
     embedder: str
     threshold: float
+    """From which entries are served; in guaranteed mode that of `bounds`."""
+    bounds: Mapping[str, BoundStatistics] = field(default_factory=dict)
+    """Guaranteed mode, by namespace of the calls."""

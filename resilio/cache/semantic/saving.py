@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -33,6 +33,7 @@ _MAGIC: Final = "resilio answers"
 _FORMAT: Final = 1
 ANSWERS: Final = ".answers"
 VECTORS: Final = ".vectors"
+BOUNDS: Final = "bounds.json"
 
 
 class SavedPartition(NamedTuple):
@@ -88,17 +89,47 @@ class Folder:
         lines = [orjson.dumps(_row(entry, wall_minus_now)) for entry in entries]
         body = b"\n".join(lines)
         head = {
-            "magic": _MAGIC, "format": _FORMAT, "embedder": self._embedder, "partition": partition.hex(),
-            "count": len(lines), "checksum": blake2b(body, digest_size=16).hexdigest(),
+            "embedder": self._embedder, "partition": partition.hex(), "count": len(lines), "checksum": _checksum(body),
         }  # fmt: skip
-        path = self._path / f"{partition.hex()}{ANSWERS}"
+        self._put(self._path / f"{partition.hex()}{ANSWERS}", head, body)
+
+    def _put(self, path: Path, head: Mapping[str, Any], body: bytes) -> None:
         new = path.with_suffix(".new")
         with new.open("wb") as file:
             os.fchmod(file.fileno(), 0o600)  # what users asked is nobody else's business
-            file.write(orjson.dumps(head) + b"\n" + body)
+            file.write(orjson.dumps({"magic": _MAGIC, "format": _FORMAT, **head}) + b"\n" + body)
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
+
+    def _opened(self, path: Path) -> tuple[Any, bytes]:
+        """Head and body of a file of this folder's embedder."""
+        first, _, body = path.read_bytes().partition(b"\n")
+        head = orjson.loads(first)
+        if head["magic"] != _MAGIC or head["format"] != _FORMAT:
+            raise ValueError("it is not of this format")
+        if head["embedder"] != self._embedder:
+            raise ValueError(f"it is of embedder {head['embedder']!r}, not {self._embedder!r}")
+        return head, body
+
+    def write_bounds(self, state: Mapping[str, Any]) -> None:
+        """Save what guaranteed mode has learned."""
+        body = orjson.dumps(state)
+        self._put(self._path / BOUNDS, {"embedder": self._embedder, "checksum": _checksum(body)}, body)
+
+    def read_bounds(self) -> Mapping[str, Any]:
+        """What guaranteed mode had learned; empty where nothing is saved that can be used."""
+        try:
+            head, body = self._opened(self._path / BOUNDS)
+            if head["checksum"] != _checksum(body):
+                raise ValueError("it is damaged")
+            found: Mapping[str, Any] = orjson.loads(body)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, KeyError) as exc:
+            logger.warning("semantic cache: %s is not used: %s", self._path / BOUNDS, exc)
+            return {}
+        return found
 
     def forget(self, partition: bytes) -> None:
         """Delete what was saved of a partition that is gone."""
@@ -120,19 +151,18 @@ class Folder:
             yield SavedPartition(partition, entries, self.vectors(partition))
 
     def _rows(self, path: Path) -> tuple[bytes, list[Any]]:
-        first, _, body = path.read_bytes().partition(b"\n")
-        head = orjson.loads(first)
-        if head["magic"] != _MAGIC or head["format"] != _FORMAT:
-            raise ValueError("it is not of this format")
-        if head["embedder"] != self._embedder:
-            raise ValueError(f"it is of embedder {head['embedder']!r}, not {self._embedder!r}")
+        head, body = self._opened(path)
         lines = body.split(b"\n") if body else []
-        if head["checksum"] != blake2b(body, digest_size=16).hexdigest() or head["count"] != len(lines):
+        if head["checksum"] != _checksum(body) or head["count"] != len(lines):
             raise ValueError("it is damaged")
         partition = bytes.fromhex(head["partition"])
         if path.name != f"{partition.hex()}{ANSWERS}":
             raise ValueError("it was saved under another name")
         return partition, [orjson.loads(line) for line in lines]
+
+
+def _checksum(body: bytes) -> str:
+    return blake2b(body, digest_size=16).hexdigest()
 
 
 def _row(entry: NearEntry, shift: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from resilio.config.settings import SemanticCacheSettings
 if TYPE_CHECKING:
     from resilio.cache.embedding.encoder import Vector
     from resilio.cache.guards import Prepared
+    from resilio.cache.semantic.guarantee import Audit, Guarantee
 
 __all__ = ["CANDIDATES", "SemanticCache"]
 
@@ -55,6 +56,7 @@ class SemanticCache:
         make_index: Makes the index of a partition.
         clock: Monotonic seconds.
         rng: For the jitter of times.
+        guarantee: Finds the thresholds, in guaranteed mode.
         first_number: Entries are numbered from here on; higher than those of any process before where they are saved.
     """
 
@@ -69,11 +71,13 @@ class SemanticCache:
         clock: Callable[[], float],
         rng: random.Random,
         first_number: int = 0,
+        guarantee: Guarantee | None = None,
     ) -> None:
         self.settings = settings
         self.encoder = encoder
         self.threshold = threshold
         self.strict = strict
+        self.guarantee = guarantee
         self._make_index = make_index
         self._clock = clock
         self._rng = rng
@@ -234,13 +238,15 @@ class SemanticCache:
             ttl: Seconds; None: as configured.
 
         Returns:
-            None: it is not kept, because it is too long or too large, or the caller may not store here, or too
-            many wait for a place already.
+            None: it is not kept, because it is no whole text, too long or too large, or the caller may not store here,
+            or too many wait for a place already.
         """
         settings, text = self.settings, place.question.text
         tokens = len(text.encode()) // 4 + recording.usage.output_tokens
         size = recording.size + len(text) + OVERHEAD + VECTOR_COPIES * 4 * self.encoder.embedder.dimension
-        if not place.may_store or recording.tool_calls or tokens > settings.max_tokens or size > settings.max_bytes:
+        if not place.may_store or recording.tool_calls or recording.finish_reason != "stop":
+            return None
+        if tokens > settings.max_tokens or size > settings.max_bytes:
             return None
         if len(self._waiting) >= WAITING:
             self._failed(f"{WAITING} answers wait for their place in an index")
@@ -324,6 +330,34 @@ class SemanticCache:
     async def _vectors(self, texts: Sequence[str]) -> Sequence[Vector]:
         return [await self.encoder.vector(text) if (known := self.encoder.vector_nowait(text)) is None else known
                 for text in texts]  # fmt: skip
+
+    def audit(self, audit: Audit, place: Place, recording: Recording | None, ttl: float | None = None) -> None:
+        """Compare a fresh answer with what would have been served, off the request's path, and keep what is right.
+
+        Args:
+            audit: What was found before the model was asked.
+            place: Of the request.
+            recording: The fresh answer; None: one that may not be kept, and with which no kept one agrees.
+            ttl: As for `keep`.
+        """
+        if len(self._tasks) >= WAITING:
+            self._failed(f"{WAITING} audits are under way")
+            return
+        self._start(self._audit(audit, place, recording, ttl))
+
+    async def _audit(self, audit: Audit, place: Place, recording: Recording | None, ttl: float | None) -> None:
+        assert self.guarantee is not None, "only who tossed its coin audits"
+        fresh = None if recording is None or recording.tool_calls else recording.text
+        try:
+            agrees = await self.guarantee.decide(audit, place.question.text, fresh)
+        except Exception as exc:
+            self._failed(f"an audit failed: {type(exc).__name__}: {exc}", exc)
+            return
+        if audit.entry is not None and not agrees:
+            self.remove(audit.entry)
+        # One that agrees with its nearest entry would only stand beside it.
+        if recording is not None and (audit.entry is None or not agrees):
+            self.keep(place, recording, ttl)
 
     # --- removing ------------------------------------------------------------------------------
 
@@ -458,6 +492,7 @@ class SemanticCache:
             evictions=self._evictions, expirations=self._expirations, failures=self._failures,
             last_failure=self._last_failure, saved_usd=self._saved_usd, embedder=self.encoder.embedder.id,
             threshold=self.threshold,
+            bounds={} if self.guarantee is None else self.guarantee.statistics(),
         )  # fmt: skip
 
 

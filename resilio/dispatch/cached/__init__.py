@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
 from resilio.cache import BACKENDS, Backend, CacheStatistics, Entry, Purge, SingleFlight, exact_key, fingerprints
-from resilio.cache.semantic import Found, SemanticStatistics, place_of
+from resilio.cache.semantic import NOTHING, Found, Place, SemanticStatistics, place_of
 from resilio.config import Config
 from resilio.dispatch.cached.near import Near
 from resilio.dispatch.cached.replay import Hit, RecordedStream, ReplayedStream, reply_of
@@ -24,6 +24,7 @@ from resilio.snapshot import Snapshot
 from resilio.supervisor import RouteRecord
 
 if TYPE_CHECKING:
+    from resilio.cache.semantic.store import SemanticCache
     from resilio.dispatch.attempt import Engine
 
 __all__ = ["Cached", "RecordedStream", "ReplayedStream", "Slot"]
@@ -211,7 +212,17 @@ class Cached:
         place, near = slot.place, slot.near
         if place is None or near is None or slot.void:
             return None
-        found = await near.find(place, until=slot.call.until, max_age=slot.call.cache.ttl)
+        until, ttl, namespace = slot.call.until, slot.call.cache.ttl, place.owner.namespace
+        guarantee, floor = near.guarantee, None
+        if guarantee is not None:
+            # The coin first: a sample chosen by what was found would be none.
+            if guarantee.toss(namespace):
+                found = await near.find(place, until=until, floor=guarantee.floor, max_age=ttl)
+                slot.audit = guarantee.opened(namespace, found)
+                near.missed()
+                return None
+            floor = guarantee.threshold(namespace)
+        found = await near.find(place, until=until, floor=floor, max_age=ttl)
         if found.entry is None:
             near.missed()
             return None
@@ -252,12 +263,19 @@ class Cached:
                 fresh = now < entry.expires_at and (ttl is None or now - entry.stored_at < ttl)
                 return Hit(entry, "exact" if fresh else "stale")
         if slot.near is not None and slot.place is not None:
-            found = await slot.near.find(slot.place, until=call.until, max_age=ttl, stale=True)
+            found = await _find_stale(slot.near, slot.place, call)
             if (near := found.entry) is not None:
                 fresh = now < near.expires_at
                 slot.near.served(near, stale=not fresh)
                 return _near_hit(found, "near" if fresh else "stale", told=slot.place.trusted)
         raise NotCached("no answer is kept that may still be served")
+
+
+async def _find_stale(near: SemanticCache, place: Place, call: Call) -> Found:
+    floor = None
+    if near.guarantee is not None and (floor := near.guarantee.threshold(place.owner.namespace)) is None:
+        return NOTHING  # nothing is near enough yet, as far as anybody knows
+    return await near.find(place, until=call.until, floor=floor, max_age=call.cache.ttl, stale=True)
 
 
 def _near_hit(found: Found, kind: Literal["near", "stale"], *, told: bool) -> Hit:

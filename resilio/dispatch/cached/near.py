@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from resilio.cache.embedding import EMBEDDERS, Means, Profile
-from resilio.config.settings import SemanticCacheSettings
+from resilio.config.settings import UNCALIBRATED_THRESHOLD, SemanticCacheSettings
 from resilio.errors import ConfigError, EmbedderUnavailable
+from resilio.events import CacheThresholdChanged
 
 if TYPE_CHECKING:
+    from resilio.cache.agreement import Agreement
+    from resilio.cache.bound import Change
     from resilio.cache.embedding import Embedder
     from resilio.cache.semantic.disk import Disk
+    from resilio.cache.semantic.guarantee import Guarantee
     from resilio.cache.semantic.store import SemanticCache
     from resilio.dispatch.attempt import Engine
 
@@ -45,7 +50,9 @@ class Near:
         self._disk: Disk | None = None
         self._own_threads: ThreadPoolExecutor | None = None
         self.embed: Embed | None = None
-        """How texts are embedded at a provider; dispatch gives it."""
+        """How texts are embedded at a provider; the client gives it, as the next."""
+        self.ask: Callable[[str, str], Awaitable[str]] | None = None
+        """How a route is asked a prompt."""
 
     def configure(self, settings: SemanticCacheSettings | None) -> None:
         """Go by these settings from now on.
@@ -65,7 +72,11 @@ class Near:
             self.cache = self._make(settings)
             return
         profile = _profile(settings, self.cache.encoder.embedder)
+        learned = self.cache.guarantee
         self.cache.configure(settings, threshold=profile.threshold, strict=profile.strict)
+        self.cache.guarantee = self._guarantee(settings, self.cache.encoder.embedder)
+        if learned is not None and self.cache.guarantee is not None:
+            self.cache.guarantee.restore(learned.to_dict())
 
     def check(self, settings: SemanticCacheSettings | None) -> None:
         """See that `configure` could go by these settings.
@@ -87,7 +98,7 @@ class Near:
         route = settings.embedder.removeprefix(ROUTE)
 
         async def call(texts: Sequence[str]) -> Sequence[Sequence[float]]:
-            assert self.embed is not None, "dispatch sets it before any call"
+            assert self.embed is not None, "the client sets it before any call"
             return await self.embed(route, texts)
 
         dimension = settings.embedder_dimension or 0
@@ -112,12 +123,46 @@ class Near:
             # Higher than those of any process before, by whose numbers saved vectors go.
             first_number=int(engine.wall() * 1000) * NUMBERS_A_MILLISECOND,
         )
+        cache.guarantee = self._guarantee(settings, embedder)
         if settings.path:
             from resilio.cache.semantic.disk import Disk
 
             self._disk = Disk(cache, executor, wall=engine.wall, clock=engine.clock)
             self._disk.start()
         return cache
+
+    def _guarantee(self, settings: SemanticCacheSettings, embedder: Embedder) -> Guarantee | None:
+        if settings.max_wrong is None:
+            return None
+        from resilio.cache.agreement import AnswersAgree, judged_by
+        from resilio.cache.bound import Terms
+        from resilio.cache.semantic.guarantee import Guarantee
+
+        engine, judge = self._engine, settings.judge
+        agree: Agreement
+        if judge is None:
+            agree = words = AnswersAgree(embedder)
+            how = words.basis
+        else:
+
+            async def ask(prompt: str) -> str:
+                assert self.ask is not None, "the client sets it before any call"
+                return await self.ask(judge, prompt)
+
+            agree, how = judged_by(ask), f"answers agree as route {judge} judges"
+
+        def changed(namespace: str, change: Change) -> None:
+            engine.emit(CacheThresholdChanged(namespace, *change, engine.clock()))
+
+        guards = "strict guards" if _profile(settings, embedder).strict else "guards"
+        return Guarantee(
+            Terms(max_wrong=settings.max_wrong, confidence=settings.confidence, audit=settings.audit),
+            agree,
+            basis=f"{embedder.id}, {guards}, {how}",
+            clock=engine.clock,
+            rng=engine.rng,
+            changed=changed,
+        )
 
     def _threads(self) -> Executor:
         if self._engine.executor is not None:
@@ -151,16 +196,27 @@ class Near:
 
 
 def _profile(settings: SemanticCacheSettings, embedder: Embedder) -> Profile:
-    """The threshold that holds: as written, else the profile's."""
-    named = embedder.profiles.get(settings.profile)
+    """The threshold that holds: as written, else the profile's, as it was measured for this embedder."""
+    profiles = embedder.profiles
+    if settings.calibration is not None:
+        from resilio.cache.calibration import load_calibration
+
+        measured = load_calibration(Path(settings.calibration))
+        if measured.embedder != embedder.id:
+            about = f"is about embedder {measured.embedder!r}, not {embedder.id!r}"
+            raise ConfigError([f"cache.semantic.calibration: {settings.calibration} {about}"])
+        profiles = {**profiles, **measured.profiles}
+        if settings.threshold is not None and settings.threshold < measured.lowest:
+            lowest = f"the lowest that {settings.calibration} bears out is {measured.lowest:g}"
+            raise ConfigError([f"cache.semantic.threshold: is {settings.threshold:g}; {lowest}"])
+    named = profiles.get(settings.profile)
     if settings.threshold is not None:
-        return Profile(settings.threshold, strict=False if named is None else named.strict)
+        return Profile(settings.threshold, strict=settings.profile == "safety" if named is None else named.strict)
+    if named is None and settings.max_wrong is not None:  # audits find the threshold
+        return Profile(UNCALIBRATED_THRESHOLD, strict=settings.profile == "safety")
     if named is None:
-        known = ", ".join(embedder.profiles)
-        raise ConfigError(
-            [
-                f"cache.semantic.profile: {settings.profile!r} was never measured for embedder {embedder.id!r}, "
-                f"which has {known}; calibrate it (`resilio calibrate --write`) or use one of these"
-            ]
-        )
+        known = ", ".join(profiles)
+        text = f"{settings.profile!r} was never measured for embedder {embedder.id!r}, which has {known}"
+        advice = "calibrate it (`resilio calibrate --write`) or use one of these"
+        raise ConfigError([f"cache.semantic.profile: {text}; {advice}"])
     return named

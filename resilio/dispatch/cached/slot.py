@@ -12,6 +12,7 @@ from resilio.snapshot import Snapshot
 from resilio.supervisor import RouteRecord
 
 if TYPE_CHECKING:
+    from resilio.cache.semantic.guarantee import Audit
     from resilio.cache.semantic.store import SemanticCache
 
 __all__ = ["Slot"]
@@ -20,7 +21,7 @@ __all__ = ["Slot"]
 class Slot:
     """Made for a call that uses a cache: the exact one, the semantic one or both."""
 
-    __slots__ = ("call", "key", "near", "place", "plain", "seat", "snapshot", "store", "void")
+    __slots__ = ("audit", "call", "key", "near", "place", "plain", "seat", "snapshot", "store", "void")
 
     def __init__(self, call: Call, snapshot: Snapshot[RouteRecord], *, plain: bool) -> None:
         self.call = call
@@ -34,6 +35,8 @@ class Slot:
         self.place: Place | None = None
         self.near: SemanticCache | None = None
         """The semantic cache; it is there where `place` is."""
+        self.audit: Audit | None = None
+        """In guaranteed mode: this call is asked of the model in any case, and its answer compared."""
         self.seat: Seat[Entry] | None = None
         self.void = False
         """Another configuration answers by now, so what it says belongs under another key."""
@@ -50,8 +53,11 @@ class Slot:
         if recording is None:
             self.leave(failed=True)
             return
-        if self.near is not None and self.place is not None and reply.finish_reason == "stop":
-            self.near.keep(self.place, recording, call.cache.ttl)
+        if self.near is not None and self.place is not None:
+            if self.audit is not None:
+                self.near.audit(self.audit, self.place, recording, call.cache.ttl)
+            else:
+                self.near.keep(self.place, recording, call.cache.ttl)
         if self.store is not None and self.key is not None:
             identity = call.request.identity
             owner = Owner(tenant(identity), identity.user, call.cache.namespace, identity.tags)
