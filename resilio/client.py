@@ -183,7 +183,7 @@ class Client:
                 await engine.supervisor.aclose(self.config.defaults.drain_timeout)
         finally:
             try:
-                await dispatcher.cached.aclose()
+                await dispatcher.aclose()
             finally:
                 await engine.transport.aclose()
 
@@ -559,7 +559,7 @@ class Client:
             until=until,
             priority=priority if priority is not None else scope.priority or 0,
             cap=scope.cap,
-            later_targets=sum(rung.kind != "cache" for rung in settings.ladder) - 1,
+            later_targets=sum(rung.asks for rung in settings.ladder) - 1,
             cache=cache,
         )
 

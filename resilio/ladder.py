@@ -11,16 +11,25 @@ from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from resilio.config import RouteSettings, RungSettings
+from resilio.config.settings import RUNG_LABELS
 from resilio.errors import DeadlineExceeded, Exhausted, RequestRejected, ResilioError, Unencodable
 from resilio.models import Level
 
-__all__ = ["LADDER", "Descent", "NotCached", "Rung", "Ways", "descend"]
+__all__ = ["LADDER", "Descent", "NotCached", "NotHere", "NotStatic", "Rung", "Ways", "descend"]
 
 T = TypeVar("T")
 
 
-class NotCached(Exception):
-    """The cache has nothing to serve. It never reaches a caller: the error of the rungs above does."""
+class NotHere(Exception):
+    """A rung that asks nobody has nothing to serve. It never reaches a caller: the error of the rungs above does."""
+
+
+class NotCached(NotHere):
+    """The cache has none."""
+
+
+class NotStatic(NotHere):
+    """No prepared answer fits."""
 
 
 class Ways(NamedTuple, Generic[T]):
@@ -30,6 +39,8 @@ class Ways(NamedTuple, Generic[T]):
     """Ask the targets of a route."""
     cached: Callable[[], Awaitable[T]]
     """The cached answer to this request or to one that means the same, past its time or not; raises `NotCached`."""
+    static: Callable[[RungSettings], Awaitable[T]]
+    """The prepared answer of this rung that fits; raises `NotStatic`."""
 
 
 class Descent(Protocol):
@@ -37,6 +48,8 @@ class Descent(Protocol):
 
     level: Level
     """The level of the rung that is being tried."""
+    label: str
+    """What its reply says of its quality."""
     reasons: list[str]
     """Why each higher rung did not answer."""
 
@@ -71,14 +84,20 @@ async def _cache(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> 
 
 def _simpler(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> Awaitable[T]:
     """Another route, with simpler models."""
-    assert rung.argument is not None, "the loader refuses a simpler rung without a route"
-    return ways.try_route(rung.argument)
+    assert rung.route is not None, "the loader refuses a simpler rung without a route"
+    return ways.try_route(rung.route)
+
+
+async def _static(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> T:
+    """An answer that was written beforehand."""
+    return await ways.static(rung)
 
 
 LADDER: Final[dict[str, Rung]] = {
     "full": Rung(_full, Level.FULL),
     "cache": Rung(_cache, Level.CACHED, at_once=True),
     "simpler": Rung(_simpler, Level.SIMPLER),
+    "static": Rung(_static, Level.STATIC, at_once=True),
 }
 
 
@@ -97,16 +116,16 @@ async def descend(route: RouteSettings, ways: Ways[T], call: Descent) -> T:
         if last is not None:
             call.step_down(asks=not kind.at_once)
         call.level = kind.level
-        label = rung.kind if rung.argument is None else f"{rung.kind} ({rung.argument})"
+        call.label = rung.label or RUNG_LABELS[rung.kind]
         try:
             return await kind.run(route, rung, ways)
         except Unencodable:
             raise
-        except NotCached as exc:
-            call.reasons.append(f"{label}: {exc}")
+        except NotHere as exc:
+            call.reasons.append(f"{rung.name}: {exc}")
         except (Exhausted, RequestRejected, DeadlineExceeded) as exc:
             last = exc
-            call.reasons.append(f"{label}: {str(exc).splitlines()[0]}")
+            call.reasons.append(f"{rung.name}: {str(exc).splitlines()[0]}")
     assert last is not None, "a ladder begins with a rung that asks"
     try:
         raise last

@@ -310,6 +310,8 @@ class Reply:
     rule: str | None = None
     """Name of the rule that chose `route`; None: no rule applied."""
     raw: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    """What the rung that answered says of the quality of its answers; see `ladder` in the configuration."""
     cached: CacheHit | None = None
     """Set for an answer from the cache: `cost_usd` is then 0, `usage` that of the recorded answer, `target` whose
     answer it was."""

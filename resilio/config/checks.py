@@ -216,15 +216,15 @@ def _check_ladder(
             problems.add(where, 'the first rung must be "full": the route\'s own targets')
         if step in seen:
             problems.add(where, "stands in this ladder already: the second time it could only fail again")
-        elif rung.argument is not None and rung.argument not in route_names:
-            problems.add(where, f"no route is called {shown(rung.argument)}{listed(rung.argument, route_names)}")
-        elif rung.argument == route.name:
+        elif rung.route is not None and rung.route not in route_names:
+            problems.add(where, f"no route is called {shown(rung.route)}{listed(rung.route, route_names)}")
+        elif rung.route == route.name:
             problems.add(where, "a route cannot be its own simpler route: its targets have just been tried")
-        elif rung.argument is not None and rung.argument in routes:
-            further = {leaf.target.name for leaf in leaves(routes, rung.argument)}
-            unread = problems.touch(("route", rung.argument, "targets"))
+        elif rung.route is not None and rung.route in routes:
+            further = {leaf.target.name for leaf in leaves(routes, rung.route)}
+            unread = problems.touch(("route", rung.route, "targets"))
             if further <= asked and not unread:
-                text = f"every target of route {shown(rung.argument)} has already been tried on the rungs above"
+                text = f"every target of route {shown(rung.route)} has already been tried on the rungs above"
                 problems.add(where, f"{text}, so this rung could only repeat them; leave it out or give it another")
             asked |= further
         seen.add(step)
@@ -250,9 +250,9 @@ def _check_circles(problems: Problems, routes: Mapping[str, RouteSettings]) -> N
     """Refuse routes that lead back to where they came from, as simpler routes or as nested ones."""
     simpler = {
         name: [
-            (index, rung.argument)
+            (index, rung.route)
             for index, rung in enumerate(route.ladder)
-            if rung.argument is not None and rung.argument in routes
+            if rung.route is not None and rung.route in routes
         ]
         for name, route in routes.items()
     }

@@ -16,6 +16,7 @@ from resilio.config.problems import number
 from resilio.config.settings import (
     ALL_CAPABILITIES,
     REASONING_FIRST_TOKEN,
+    STATIC_THRESHOLDS,
     Config,
     ModelSettings,
     ProviderSettings,
@@ -178,7 +179,7 @@ def _route(route: RouteSettings, config: Config, providers: Mapping[str, Provide
     models = {target.name: providers[target.provider].models[target.model] for target in own}
     targets = _targets(route, config.routes, models, deadline)
     nobody = [cap.value for cap in Capability if all(cap.value in target.lacks for target in targets)]
-    below = [config.routes[rung.argument] for rung in route.ladder if rung.argument is not None]
+    below = [config.routes[rung.route] for rung in route.ladder if rung.route is not None]
     waits = sum(_longest_waits(each.retry) for each in (route, *below))
     explained = RouteExplanation(
         name=route.name,
@@ -213,7 +214,7 @@ def _targets(
     still to try, and one for each rung below.
     """
     found, left, tried = [], deadline, _tried(route, len(models))
-    below = sum(rung.kind != "cache" for rung in route.ladder) - 1  # a look into the cache takes no time
+    below = sum(rung.asks for rung in route.ladder) - 1  # the others take no time
     shares = first_shares(routes, route.name)
     for index, leaf in enumerate(leaves(routes, route.name)):
         target = leaf.target
@@ -257,9 +258,13 @@ def _longest_waits(retry: RetrySettings) -> float:
 
 def _ladder(route: RouteSettings, config: Config) -> Iterator[str]:
     for rung in route.ladder:
-        if rung.kind == "simpler" and rung.argument is not None:
-            names = ", ".join(leaf.target.name for leaf in leaves(config.routes, rung.argument))
-            yield f"simpler: the targets of route {rung.argument} ({names})"
+        if rung.route is not None:
+            names = ", ".join(leaf.target.name for leaf in leaves(config.routes, rung.route))
+            yield f"simpler: the targets of route {rung.route} ({names})"
+        elif rung.faq is not None:
+            threshold = STATIC_THRESHOLDS[rung.match] if rung.threshold is None else rung.threshold
+            fit = f"whose question fits by {rung.match} from {threshold:g}"
+            yield f"static: one of {len(rung.faq.answers)} prepared answers of {rung.argument}, {fit}"
         elif rung.kind == "cache":
             exact = config.cache.exact
             past = f", up to {seconds(exact.stale_for)} past its time" if exact and exact.stale_for else ""

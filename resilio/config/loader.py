@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from resilio.config.checks import check_cache_rungs, check_routes, check_table
 from resilio.config.credentials import Credentials, check_url
+from resilio.config.faq import read_faq
 from resilio.config.network import DIRECT, Networks
 from resilio.config.problems import Path, Problems, listed, shown
 from resilio.config.reader import Reader, fields_of
@@ -294,24 +295,46 @@ class _Document:
         return _NO_TARGET if made is None else made
 
     def _rung(self, raw: Any, path: Path) -> RungSettings:
-        """``"full"``, ``"cache"`` or ``{ simpler = "route" }``."""
+        """``"full"``, ``"cache"``, ``{ simpler = "route" }`` or ``{ static = "faq.toml" }``; tables may say more."""
         if isinstance(raw, str):
-            kind, argument = raw, None
-        elif isinstance(raw, Mapping) and len(raw) == 1:
-            kind, argument = next(iter(raw.items()))
+            kind, argument, more = raw, None, {}
         else:
-            self.problems.add(path, f'is {shown(raw)}; expected "full", "cache" or {{ simpler = "route" }}')
-            return _NO_RUNG
+            known = [key for key in raw if key in RUNG_KINDS] if isinstance(raw, Mapping) else []
+            kinds = known or (list(raw) if isinstance(raw, Mapping) else [])
+            if len(kinds) != 1 or not _is_text(kinds[0]):
+                forms = '"full", "cache", { simpler = "route" } or { static = "faq.toml" }'
+                self.problems.add(path, f"is {shown(raw)}; expected {forms}")
+                return _NO_RUNG
+            kind, argument = kinds[0], raw[kinds[0]]
+            more = {key: value for key, value in raw.items() if key != kind}
         if kind not in RUNG_KINDS:
-            word = kind if _is_text(kind) else ""
-            self.problems.add(path, f"no rung is called {shown(kind)}{listed(word, RUNG_KINDS)}")
-        elif kind in ("full", "cache") and argument is not None:
-            self.problems.add(path, f'{kind} takes nothing; write "{kind}"')
-        elif kind == "simpler" and not (_is_text(argument) and argument):
-            self.problems.add(path, 'simpler needs the name of a route: write { simpler = "route" }')
+            self.problems.add(path, f"no rung is called {shown(kind)}{listed(kind, RUNG_KINDS)}")
+            return _NO_RUNG
+        takes = {"simpler": "the name of a route", "static": "a file of prepared answers"}.get(kind)
+        if takes is None and argument not in (None, True):
+            self.problems.add(path, f'{kind} takes nothing; write "{kind}", or {{ {kind} = true, label = "..." }}')
+        elif takes is not None and not (_is_text(argument) and argument):
+            self.problems.add(path, f'{kind} needs {takes}: write {{ {kind} = "..." }}')
         else:
-            return RungSettings(kind=kind, argument=argument)
+            return self._rung_table(kind, argument if takes else None, more, path)
         return _NO_RUNG
+
+    def _rung_table(self, kind: str, argument: str | None, more: Mapping[str, Any], path: Path) -> RungSettings:
+        fixed = {"kind": kind, "argument": argument, "faq": None}
+        rung = self.reader.table(RungSettings, more, path, {}, fixed)
+        if rung is None:
+            return _NO_RUNG
+        for name in ("match", "threshold"):
+            if kind != "static" and name in more:
+                self.problems.add((*path, name), "has a meaning for static alone")
+        if kind != "static" or argument is None:
+            return rung
+        try:
+            return replace(rung, faq=read_faq(FilePath(self.folder, argument)))
+        except ConfigError as exc:
+            for problem in exc.problems:
+                self.problems.add(path, f"{argument}: {problem}")
+            return rung
 
     # --- rules -------------------------------------------------------------------------------
 

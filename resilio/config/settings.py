@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
+from resilio.config.faq import Faq
 from resilio.models import Capability
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "UNCALIBRATED_THRESHOLD",
     "REASONING_FIRST_TOKEN",
     "RUNG_KINDS",
+    "RUNG_LABELS",
+    "STATIC_THRESHOLDS",
     "STRATEGY_NAMES",
     "BreakerSettings",
     "CacheSettings",
@@ -247,8 +250,19 @@ STRATEGY_NAMES: Final = ("priority", "weighted", "round_robin", "least_loaded", 
 """What a route's `strategy` may be: the keys of `resilio.routing.STRATEGIES`, a layer above this one. Besides
 these, ``"package.module:name"`` names a strategy of one's own."""
 
-RUNG_KINDS: Final = ("full", "cache", "simpler")
+RUNG_KINDS: Final = ("full", "cache", "simpler", "static")
 """What a step of a ladder may be; `full` is always the first."""
+
+RUNG_LABELS: Final[Mapping[str, str]] = {
+    "full": "full answer",
+    "cache": "answer given before",
+    "simpler": "answer of a simpler model",
+    "static": "prepared answer",
+}
+"""What a reply says of its quality, by the kind of the rung that gave it, where the rung says nothing of its own."""
+
+STATIC_THRESHOLDS: Final[Mapping[str, float]] = {"keywords": 0.6, "meaning": 0.9}
+"""How well a prepared answer's question must fit, by the way it is matched, where the rung says nothing of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,10 +329,42 @@ class NestedRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungSettings:
-    """One step of a ladder: its kind, and what it needs (`argument`: for `simpler` the name of a route)."""
+    """One step of a ladder. As a table it begins with its kind: ``{ static = "faq.toml", threshold = 0.7 }``."""
 
-    kind: str
-    argument: str | None = None
+    kind: Annotated[str, Setting("full, cache, simpler or static")]
+    argument: Annotated[str | None, Setting("of simpler the name of a route, of static a file of prepared answers")] = (
+        None
+    )
+    label: Annotated[str, Setting("what replies of this rung say of their quality; not set: by its kind")] = ""
+    match: Annotated[
+        Literal["keywords", "meaning"], Setting("static: by words (BM25), or by meaning, with the embedder minilm")
+    ] = "keywords"
+    threshold: Annotated[
+        float | None,
+        Setting(
+            "static: how well a question must fit; not set: 0.6 by keywords, 0.9 by meaning",
+            "share",
+            above=0,
+            maximum=1,
+        ),
+    ] = None
+    faq: Faq | None = None
+    """Of static: what the file holds."""
+
+    @property
+    def route(self) -> str | None:
+        """The route it asks, besides the ladder's own."""
+        return self.argument if self.kind == "simpler" else None
+
+    @property
+    def asks(self) -> bool:
+        """Whether it sends requests to targets, which takes time."""
+        return self.kind in ("full", "simpler")
+
+    @property
+    def name(self) -> str:
+        """How reasons call it."""
+        return self.kind if self.argument is None else f"{self.kind} ({self.argument})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

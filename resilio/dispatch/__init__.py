@@ -18,11 +18,13 @@ from typing import Any, Final, TypeVar
 
 from resilio import ladder
 from resilio.actor import Lease, Outcome
+from resilio.config import RungSettings
 from resilio.dispatch.attempt import Attempt, Engine
 from resilio.dispatch.cached import Cached, RecordedStream, Slot
 from resilio.dispatch.call import Call, Plan
 from resilio.dispatch.hedge import Failure, Try, once, race
 from resilio.dispatch.leg import Leg, forget_frames
+from resilio.dispatch.static import Statics
 from resilio.dispatch.stream import Stream
 from resilio.errors import (
     ERROR_RULES,
@@ -53,6 +55,14 @@ class Dispatcher:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.cached = Cached(engine)
+        self._statics = Statics(engine)
+
+    async def aclose(self) -> None:
+        """The client closes: let go of caches and embedders."""
+        try:
+            await self.cached.aclose()
+        finally:
+            await self._statics.aclose()
 
     async def complete(self, call: Call) -> Reply:
         """One whole answer, a partial one that says so, or the precise error that ends the call."""
@@ -66,7 +76,7 @@ class Dispatcher:
 
     async def _complete(self, call: Call) -> Reply:
         try:
-            reply = await self._descend(call, self._answer, self.cached.last_reply)
+            reply = await self._descend(call, self._answer, self.cached.last_reply, self._statics.reply)
         except BaseException as exc:
             call.fail(exc)
             raise
@@ -74,7 +84,7 @@ class Dispatcher:
 
     async def _open(self, call: Call, slot: Slot | None = None) -> Stream:
         try:
-            leg = await self._descend(call, self._first_leg, self.cached.last_stream)
+            leg = await self._descend(call, self._first_leg, self.cached.last_stream, self._statics.stream)
         except BaseException as exc:
             call.fail(exc)
             raise
@@ -89,7 +99,11 @@ class Dispatcher:
     # --- rungs -------------------------------------------------------------------------------
 
     async def _descend(
-        self, call: Call, ask: Callable[[Call, RouteRecord], Awaitable[T]], cached: Callable[[Call], Awaitable[T]]
+        self,
+        call: Call,
+        ask: Callable[[Call, RouteRecord], Awaitable[T]],
+        cached: Callable[[Call], Awaitable[T]],
+        static: Callable[[Call, RungSettings], Awaitable[T]],
     ) -> T:
         """Rung by rung, from the full answer down."""
         routes = call.enter()
@@ -102,7 +116,8 @@ class Dispatcher:
         async def try_route(name: str) -> T:
             return await ask(call, routes[name])
 
-        return await ladder.descend(route.settings, ladder.Ways(try_route, lambda: cached(call)), call)
+        ways = ladder.Ways(try_route, lambda: cached(call), lambda rung: static(call, rung))
+        return await ladder.descend(route.settings, ways, call)
 
     # --- one route: what is asked of it ----------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.budget import SpendCap
 from resilio.cache import USE, CacheControl
-from resilio.config.settings import REASONING_FIRST_TOKEN
+from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS
 from resilio.errors import (
     DeadlineExceeded,
     ErrorClass,
@@ -43,7 +43,8 @@ class Call:
     """One caller's call, from `received` to `settled`."""
 
     __slots__ = (
-        "attempts", "cache", "cap", "deadline", "engine", "first_token", "flow", "idle_since", "later_targets", "level",
+        "attempts", "cache", "cap", "deadline", "engine", "first_token", "flow", "idle_since", "label",
+        "later_targets", "level",
         "priority", "reasons", "request", "snapshot", "started", "until", "winner",
     )  # fmt: skip
 
@@ -83,6 +84,7 @@ class Call:
         self.attempts: list[AttemptRecord] = []
         self.reasons: list[str] = []
         self.level = Level.FULL
+        self.label = RUNG_LABELS["full"]
         self.flow = RequestFlow()
         self.first_token: float | None = None
         self.idle_since = self.started
@@ -138,6 +140,7 @@ class Call:
             asked_route=self.request.asked_route or self.request.route,
             rule=self.request.rule,
             raw=answer.raw,
+            label=self.label,
         )
 
     def enter(self) -> Mapping[str, RouteRecord]:
@@ -159,7 +162,7 @@ class Call:
 
     def hit(self, reply: Reply) -> Reply:
         """Settle with an answer from the cache, before anybody was asked."""
-        self.level = reply.level
+        self.level, self.label = reply.level, reply.label
         self.flow.step("hit")
         self._emit(self.flow.state, reply=reply)
         return reply

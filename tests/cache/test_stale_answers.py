@@ -9,7 +9,7 @@ from resilio.config import RUNG_KINDS, RouteSettings, RungSettings, load_config
 from resilio.config.explain import explain
 from resilio.errors import CircuitOpen, DeadlineExceeded, Exhausted, InvalidRequest
 from resilio.events import CallSettled
-from resilio.ladder import NotCached, Ways, descend
+from resilio.ladder import NotCached, NotStatic, Ways, descend
 from resilio.models import Level
 from resilio.testing.faults import Error, Silence
 from resilio.testing.latency import Fixed
@@ -206,16 +206,19 @@ async def test_after_the_deadline_only_what_takes_no_time_is_tried():
     async def kept():
         return "kept"
 
+    async def no_static(rung):
+        raise NotStatic("none fits")
+
     async def nothing():
         raise NotCached("nothing")
 
     order = [rungs[0], rungs[2], rungs[1]]
     call, route = Noted(), RouteSettings(name="chat", targets=(), ladder=tuple(order))
     assert [rung.kind for rung in order] == ["full", "simpler", "cache"]
-    assert await descend(route, Ways(too_late, kept), call) == "kept"
+    assert await descend(route, Ways(too_late, kept, no_static), call) == "kept"
     assert (tried, call.level, call.steps) == (["chat"], Level.CACHED, [False])
     with pytest.raises(DeadlineExceeded):
-        await descend(route, Ways(too_late, nothing), Noted())
+        await descend(route, Ways(too_late, nothing, no_static), Noted())
 
 
 def test_the_ladder_is_explained():

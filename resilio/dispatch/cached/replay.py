@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from resilio.cache import CachedReply, Recording, Tape
+from resilio.config.settings import RUNG_LABELS
 from resilio.dispatch.call import Call
 from resilio.dispatch.stream import GoOn, Stream
 from resilio.models import CacheHit, CacheKind, Chunk, Level, Reply
@@ -61,6 +62,7 @@ def reply_of(call: Call, hit: Hit, level: Level) -> Reply:
         asked_route=request.asked_route or request.route,
         rule=request.rule,
         raw=raw,
+        label=RUNG_LABELS["cache"] if level is Level.CACHED and not call.attempts else call.label,
         cached=CacheHit(
             hit.kind, now - hit.entry.stored_at, hit.entry.id, recording.cost_usd, hit.similarity, hit.passed_over
         ),
