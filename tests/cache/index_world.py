@@ -1,5 +1,7 @@
 """Vectors and small indexes for tests: eight dimensions, a graph from twenty entries."""
 
+import functools
+
 import anyio.lowlevel
 import numpy as np
 from executors import InlineExecutor
@@ -10,14 +12,17 @@ DIMENSION = 8
 SMALL = {"exact_limit": 20, "absorb_at": 5, "readers": 2}
 
 
+@functools.lru_cache(10_000)
 def vector(number, dimension=DIMENSION):
     """The same for the same number, of unit length, unlike any other."""
-    found = np.random.default_rng(abs(number)).normal(size=dimension).astype(np.float32)
-    return found / np.linalg.norm(found)
+    found = np.random.default_rng(number % 2**64).normal(size=dimension).astype(np.float32)
+    found /= np.linalg.norm(found)
+    found.flags.writeable = False
+    return found
 
 
 def vectors(numbers, dimension=DIMENSION):
-    return np.stack([vector(number, dimension) for number in numbers])
+    return np.array([vector(number, dimension) for number in numbers], np.float32).reshape(-1, dimension)
 
 
 def nearest(query, numbers, k, dimension=DIMENSION):

@@ -37,7 +37,7 @@ GROW_BATCH: Final = 64
 MARK_BATCH: Final = 1024
 """Tombstones marked in one go; a microsecond each."""
 OVERFULL: Final = 4
-"""Times `exact_limit`: with more rows than that outside the graph, `add` waits for room."""
+"""Times `exact_limit` (or `absorb_at`): with more live rows than that outside the graph, `add` waits for room."""
 
 
 class Keeper:
@@ -211,7 +211,8 @@ class Keeper:
     # --- who waits ---------------------------------------------------------------------------------------
 
     def _overfull(self) -> bool:
-        return self._contents.flat.rows > OVERFULL * self._exact_limit
+        # What lives, not rows: tombstones among a few rows may stay for ever, and nothing would make room.
+        return self._contents.flat.live > OVERFULL * max(self._exact_limit, self._absorb_at)
 
     def _let_in(self) -> None:
         while self._room and not self._overfull():

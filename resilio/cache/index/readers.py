@@ -24,13 +24,11 @@ __all__ = ["Readers"]
 TOGETHER: Final = 8
 """So many queries go into a thread at once: a trip costs about as much as a search."""
 
-Neighbours = list[tuple[int, float]]
-
 
 class _Query(NamedTuple):
     vector: Floats
     k: int
-    answer: asyncio.Future[Neighbours]
+    answer: asyncio.Future[list[Hit]]
 
 
 class Readers:
@@ -52,18 +50,23 @@ class Readers:
         """Queries that no reader has taken yet."""
         return len(self._waiting)
 
-    async def search(self, vector: Floats, k: int) -> Neighbours:
+    async def search(self, vector: Floats, k: int) -> list[tuple[int, float]]:
         """Wait for a reader's answer.
 
         Raises:
             IndexClosed: The index was closed before it came.
         """
         loop = asyncio.get_running_loop()
-        query = _Query(vector, k, loop.create_future())
-        self._waiting.append(query)
-        if len(self.tasks) < self._most:
-            self._start(loop)
-        return await query.answer
+        while True:
+            query = _Query(vector, k, loop.create_future())
+            self._waiting.append(query)
+            if len(self.tasks) < self._most:
+                self._start(loop)
+            hits = await query.answer
+            # Here nothing comes between looking and returning. What was removed since the thread looked may have been
+            # in the place of something else.
+            if all(hit.ticket in self._contents.labels for hit in hits):
+                return self._contents.named(hits, k)
 
     def close(self) -> None:
         """Refuse whoever waits; searches under way go on to their end."""
@@ -92,7 +95,8 @@ class Readers:
                     raise
                 continue
             for query, hits in zip(batch, found, strict=True):
-                self._answer(query, hits)
+                if not query.answer.done():
+                    query.answer.set_result(hits)
         # No await between seeing that nothing waits and leaving: a query that comes later finds room for a reader.
         task = asyncio.current_task()
         assert task is not None
@@ -114,14 +118,6 @@ class Readers:
             return await self._guard.in_thread(
                 _search_all, contents.graph, contents.flat.snapshot(), contents.labels, batch
             )
-
-    def _answer(self, query: _Query, hits: list[Hit]) -> None:
-        if query.answer.done():
-            return
-        if any(hit.ticket not in self._contents.labels for hit in hits):
-            self._waiting.appendleft(query)  # removed while the thread looked: others may be nearest now
-            return
-        query.answer.set_result(self._contents.named(hits, query.k))
 
 
 def _search_all(graph: Graph | None, rows: Rows, living: dict[int, int], batch: list[_Query]) -> list[list[Hit]]:

@@ -179,7 +179,7 @@ def read(path: Path, dimension: int, embedder_id: str) -> Loaded:
 def _read(path: Path, file: _Hashed, dimension: int, embedder_id: str) -> Loaded:
     header = _read_header(path, file)
     count, in_graph = header["count"], header["in_graph"]
-    size, expected = path.stat().st_size, file.position + count * (16 + 4 * header["dimension"]) + DIGEST
+    size, expected = file.size, file.position + count * (16 + 4 * header["dimension"]) + DIGEST
     if size != expected:
         raise IndexUnusable(path, f"it has {size} bytes and should have {expected}")
     if header["embedder"] != embedder_id:
@@ -227,10 +227,10 @@ def _read_graph(path: Path, part: dict[str, Any], dimension: int, live: Numbers)
     """The graph; or None, and why."""
     file = path.with_name(part["file"])
     try:
-        size = file.stat().st_size
-        if size != part["bytes"]:
-            return None, f"{file.name} has {size} bytes and should have {part['bytes']}"
         with open(file, "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != part["bytes"]:
+                return None, f"{file.name} has {size} bytes and should have {part['bytes']}"
             if _checksum(stream) != part["sha256"]:
                 return None, f"the checksum of {file.name} is wrong"
         graph = Graph(dimension, part["nodes"] * 5 // 4, file=file)
@@ -255,6 +255,7 @@ class _Hashed:
         self._file = file
         self._hash = hashlib.sha256()
         self.position = 0
+        self.size = os.fstat(file.fileno()).st_size  # of this file, not of one that takes its name meanwhile
 
     def write(self, data: bytes) -> None:
         self._file.write(data)
