@@ -19,6 +19,7 @@ from typing import Any, Final
 from resilio.config.checks import check_cache_rungs, check_routes, check_table
 from resilio.config.credentials import Credentials, check_url
 from resilio.config.network import DIRECT, Networks
+from resilio.config.price_file import with_price_file
 from resilio.config.problems import Path, Problems, listed, shown
 from resilio.config.reader import Reader, fields_of
 from resilio.config.rules import check_rules
@@ -31,6 +32,7 @@ from resilio.config.settings import (
     Defaults,
     ModelSettings,
     NestedRoute,
+    PricesSettings,
     ProviderSettings,
     RouteSettings,
     RuleSettings,
@@ -118,6 +120,7 @@ class _Document:
         self.credentials = Credentials(problems, environ)
         self.networks = Networks(problems, self.credentials, folder)
         self.strategies = strategies
+        self.folder = folder
         special = {TargetSettings: self._target, RungSettings: self._rung}
         self.reader = Reader(problems, special, check_table)
 
@@ -142,6 +145,9 @@ class _Document:
             if key in document and key not in ("defaults", *_SECTIONS)
         }
         providers = tuple(provider for provider in named.values() if provider is not None)
+        prices = others.get("prices")
+        if isinstance(prices, PricesSettings) and prices.file:
+            providers = with_price_file(self.problems, self.reader, prices.file, self.folder, providers)
         check_cache_rungs(self.problems, routes, others.get("cache"))
         kept = tuple(rule for rule in rules if rule is not None)
         return Config(defaults=defaults, providers=providers, routes=routes, rules=kept, **others)
