@@ -17,12 +17,14 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from resilio import config as configuration
 from resilio.budget import SpendCap
 from resilio.cache import CacheControl, CacheMode, Purge, cache_control
+from resilio.catalogue import Priced, priced
 from resilio.config import Config
 from resilio.control import FileWatch, ProviderControl
 from resilio.dispatch import Dispatcher, Engine, Stream
@@ -31,7 +33,7 @@ from resilio.errors import ConfigError, MalformedRequest, ResilioError, UnknownR
 from resilio.events import ConfigApplied, ConfigRefused, Event, Listener
 from resilio.models import Identity, Message, Reply, Request
 from resilio.rules import first_match
-from resilio.snapshot import difference
+from resilio.snapshot import Difference, difference
 from resilio.status import Status, status_of
 from resilio.supervisor import Supervisor
 from resilio.transport import Transport
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
 __all__ = ["Client", "CompletionRequest", "Done", "StreamContext"]
 
 logger = logging.getLogger("resilio")
+
+MIN_PRICE_WAIT = 1.0
+MAX_PRICE_WAIT = 3600.0
+"""Seconds between two looks at the wall clock while a change of a price is awaited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,7 @@ class Client:
         executor: Executor | None = None,
     ) -> None:
         self._config = config if isinstance(config, Config) else configuration.load_config(config)
+        self._priced = Priced(self._config)
         self._path: str | os.PathLike[str] | None = None
         self._watch: FileWatch | None = None
         self._control_socket = control_socket
@@ -119,6 +126,7 @@ class Client:
         self._engine: Engine | None = None
         self._dispatcher: Dispatcher | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._pricing: asyncio.Task[None] | None = None
         self._ids = itertools.count(1)
         self._prefix = f"req-{os.getpid():x}-{self._rng.getrandbits(32):08x}"
 
@@ -144,7 +152,8 @@ class Client:
         if self._engine is not None:
             raise RuntimeError("this Client is open already; open it once and share it between tasks")
         loop = asyncio.get_running_loop()
-        supervisor = Supervisor(self.config, clock=loop.time, rng=self._rng, listeners=self._listeners)
+        self._price(self._config)
+        supervisor = Supervisor(self._priced.config, clock=loop.time, rng=self._rng, listeners=self._listeners)
         self._engine = Engine(
             supervisor,
             self._transport if self._transport is not None else _aiohttp_transport(),
@@ -161,6 +170,7 @@ class Client:
         try:
             self._dispatcher.cached.prepare()
             await self._start_control()
+            self._follow_prices()
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -170,7 +180,7 @@ class Client:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         engine, dispatcher = self._engine, self._dispatcher
-        self._engine = self._dispatcher = None
+        self._engine = self._dispatcher = self._pricing = None
         if engine is None or dispatcher is None:
             return
         control, self._control = self._control, None
@@ -365,7 +375,7 @@ class Client:
         Raises:
             RuntimeError: The client is not open.
         """
-        return status_of(self.engine.supervisor, self._open().cached.statistics())
+        return status_of(self.engine.supervisor, self._open().cached.statistics(), self._priced.unknown)
 
     def purge_cache(
         self,
@@ -425,7 +435,7 @@ class Client:
             engine = self._engine
             if self._dispatcher is not None:
                 self._dispatcher.cached.check(new)
-            found = difference(self._config, new) if engine is None else engine.supervisor.reconfigure(new)
+            found = difference(self._config, new) if engine is None else self._reprice(engine, new)
         except ConfigError as exc:
             logger.warning("refused, the old configuration holds on: %s", exc)
             self._tell(ConfigRefused(source, exc.problems, now))
@@ -457,6 +467,46 @@ class Client:
         running, self._path, self._watch = self._watch is not None, path, FileWatch(path)
         if self._engine is not None and not running:
             self._start_watching()
+
+    # --- prices --------------------------------------------------------------------------------
+
+    def _price(self, config: Config) -> None:
+        """Look up what the configuration leaves to look up; the only moment anything imports the package."""
+        before, self._priced = self._priced, priced(config, datetime.fromtimestamp(self._wall(), UTC))
+        if self._priced.hint and self._priced.hint != before.hint:
+            logger.info("the cost of %s is not known; %s", ", ".join(self._priced.unknown), self._priced.hint)
+
+    def _reprice(self, engine: Engine, config: Config) -> Difference:
+        """Run on this configuration, at the prices of now."""
+        before = self._priced
+        self._price(config)
+        try:
+            found = engine.supervisor.reconfigure(self._priced.config)
+        except BaseException:
+            self._priced = before
+            raise
+        self._follow_prices()
+        return found
+
+    def _follow_prices(self) -> None:
+        """Have a task that waits for the next change of a price, where one is known to come."""
+        if self._priced.changes_at is not None and self._pricing is None:
+            self._pricing = asyncio.get_running_loop().create_task(self._keep_priced(), name="resilio prices")
+            self._tasks.add(self._pricing)
+            self._pricing.add_done_callback(self._tasks.discard)
+
+    async def _keep_priced(self) -> None:
+        while (changes_at := self._priced.changes_at) is not None:
+            left = changes_at.timestamp() - self._wall()
+            # Wall clocks are set now and then, so no sleep is trusted for longer than a while.
+            await asyncio.sleep(min(max(left, MIN_PRICE_WAIT), MAX_PRICE_WAIT))
+            if self._wall() >= changes_at.timestamp() and self._engine is not None:
+                try:
+                    self._reprice(self._engine, self._config)
+                except Exception:  # a bug; calls go on at the old prices
+                    logger.exception("could not look prices up")
+                    return
+        self._pricing = None
 
     def provider(self, name: str) -> ProviderControl:
         """One provider, to open, close, disable, drain or resume it by hand.

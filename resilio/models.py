@@ -75,6 +75,8 @@ class Usage:
     reasoning_tokens: int = 0
     estimated: bool = False
     """True when the provider reported nothing and this is our own count."""
+    service_tier: str | None = None
+    """The tier the provider says it served and bills (``default``, ``flex``, ``priority``, ``batch``, ...)."""
 
     @property
     def total_tokens(self) -> int:
@@ -89,6 +91,7 @@ class Usage:
             self.cache_write_1h_tokens + other.cache_write_1h_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.estimated or other.estimated,
+            self.service_tier if self.service_tier == other.service_tier else None,
         )
 
 

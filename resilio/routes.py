@@ -23,6 +23,7 @@ from resilio.providers import Codec
 from resilio.quantiles import RecentQuantiles
 from resilio.retry import RetryBudget
 from resilio.routing import STRATEGIES, Strategy, TargetView, as_configured, view_of_group
+from resilio.tokens import PromptSize
 
 if TYPE_CHECKING:
     from resilio.local import LocalServer
@@ -49,13 +50,15 @@ class RouteTarget:
     def name(self) -> str:
         return self.record.name
 
-    def lacks(self, needs: frozenset[Capability], input_tokens: int) -> str | None:
+    def lacks(self, needs: frozenset[Capability], size: PromptSize) -> str | None:
         """What this target lacks to serve a request, or None when it can."""
         model = self.model
         if missing := needs - model.capabilities:
             return "cannot do " + ", ".join(sorted(missing))
-        if model.context_window is not None and input_tokens > model.context_window:
-            return f"its context window of {model.context_window} tokens is under the ~{input_tokens} of the prompt"
+        window = model.context_window
+        if window is not None and self.record.tokens.at_least(size) > window:
+            tokens = self.record.tokens.estimate(size)
+            return f"its context window of {window} tokens is under the ~{tokens} of the prompt"
         return None
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from resilio.actor import Key, ModelRecord, ProviderRecord
 from resilio.cache import CacheStatistics
 from resilio.cache.semantic import SemanticStatistics
+from resilio.config import Price
 from resilio.ratelimit import RateLimiterStatistics
 from resilio.retry import RetryBudgetStatistics
 from resilio.statemachines.breaker import BreakerStatistics
 from resilio.supervisor import Supervisor
+from resilio.tokens import TokenEstimatorStatistics
 
 __all__ = ["KeyStatus", "ProviderStatus", "Status", "TargetStatus", "status_of"]
 
@@ -27,6 +29,13 @@ class TargetStatus:
     in_flight: int
     median_latency: float | None
     p95_first_token: float | None
+    price: Price | None
+    """What it costs, and where that is from; None: unknown."""
+    price_unknown: str | None
+    """Why it is unknown."""
+    context_window: int | None
+    prompts: tuple[TokenEstimatorStatistics, TokenEstimatorStatistics]
+    """What is learned of how it counts prompts without tools, and with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +80,21 @@ class Status:
 
 
 def status_of(
-    supervisor: Supervisor, caches: Mapping[str, CacheStatistics | SemanticStatistics] | None = None
+    supervisor: Supervisor,
+    caches: Mapping[str, CacheStatistics | SemanticStatistics] | None = None,
+    unpriced: Mapping[str, str] | None = None,
 ) -> Status:
-    """Take the snapshot; `caches` are dispatch's."""
+    """Take the snapshot; `caches` are dispatch's, `unpriced` the catalogue's: why prices are unknown, by target."""
+    unpriced = unpriced or {}
     return Status(
-        {name: _provider(record) for name, record in supervisor.providers.items()},
+        {name: _provider(record, unpriced) for name, record in supervisor.providers.items()},
         {name: tuple(target.name for target in route.targets) for name, route in supervisor.routes.items()},
-        tuple(_provider(record) for record in supervisor.leaving),
+        tuple(_provider(record, unpriced) for record in supervisor.leaving),
         caches or {},
     )
 
 
-def _provider(record: ProviderRecord) -> ProviderStatus:
+def _provider(record: ProviderRecord, unpriced: Mapping[str, str]) -> ProviderStatus:
     now = record.clock()
     record.breaker.tick(now)
     return ProviderStatus(
@@ -94,7 +106,7 @@ def _provider(record: ProviderRecord) -> ProviderStatus:
         waiting=len(record.waiters),
         keys=tuple(_key(key, now) for key in record.keys),
         retry_budget=record.retry_budget.statistics(now),
-        targets={model.name: _target(model, now) for model in record.models.values()},
+        targets={model.name: _target(model, now, unpriced) for model in record.models.values()},
     )
 
 
@@ -102,8 +114,16 @@ def _key(key: Key, now: float) -> KeyStatus:
     return KeyStatus(key.index, key.aside, {group: limiter.statistics(now) for group, limiter in key.limiters.items()})
 
 
-def _target(record: ModelRecord, now: float) -> TargetStatus:
+def _target(record: ModelRecord, now: float, unpriced: Mapping[str, str]) -> TargetStatus:
     record.breaker.tick(now)
+    price = record.settings.price
     return TargetStatus(
-        record.breaker.statistics(now), record.in_flight, record.latencies.median, record.first_tokens.p95
+        record.breaker.statistics(now),
+        record.in_flight,
+        record.latencies.median,
+        record.first_tokens.p95,
+        price,
+        unpriced.get(record.name, "no price is set") if price is None else None,
+        record.settings.context_window,
+        record.tokens.statistics(),
     )

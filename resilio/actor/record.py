@@ -23,6 +23,7 @@ from resilio.retry import RetryBudget
 from resilio.routing import PeakEwma, TargetView
 from resilio.statemachines.actor import ActorLifecycle
 from resilio.statemachines.breaker import Breaker
+from resilio.tokens import TokenEstimator
 
 if TYPE_CHECKING:
     from resilio.actor import ProviderActor
@@ -71,6 +72,7 @@ class ModelRecord:
         "name",
         "peak",
         "settings",
+        "tokens",
     )
 
     def __init__(self, provider: str, model: str, settings: ModelSettings, breaker: Breaker, now: float) -> None:
@@ -87,6 +89,8 @@ class ModelRecord:
         """Seconds from sending to the whole answer."""
         self.first_tokens = RecentQuantiles()
         """Seconds from sending to the first content of a stream."""
+        self.tokens = TokenEstimator()
+        """What is learned of how this model counts the tokens of a prompt."""
 
     def view(self, now: float, weight: float = 1.0) -> TargetView:
         """What routing may know of this target."""

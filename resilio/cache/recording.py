@@ -139,10 +139,10 @@ class Tape:
         return orjson.dumps(self._items)
 
 
-def _numbers(usage: Usage) -> tuple[int, ...]:
+def _numbers(usage: Usage) -> tuple[int | str | None, ...]:
     return (
         usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_5m_tokens,
-        usage.cache_write_1h_tokens, usage.reasoning_tokens, usage.estimated,
+        usage.cache_write_1h_tokens, usage.reasoning_tokens, usage.estimated, usage.service_tier,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from resilio.config.checks import check_cache_rungs, check_routes, check_table
 from resilio.config.credentials import Credentials, check_url
 from resilio.config.faq import read_faq
 from resilio.config.network import DIRECT, Networks
+from resilio.config.price_file import with_price_file
 from resilio.config.problems import Path, Problems, listed, shown
 from resilio.config.reader import Reader, fields_of
 from resilio.config.rules import check_rules
@@ -34,6 +35,7 @@ from resilio.config.settings import (
     Defaults,
     ModelSettings,
     NestedRoute,
+    PricesSettings,
     ProviderSettings,
     RouteSettings,
     RuleSettings,
@@ -146,6 +148,9 @@ class _Document:
             if key in document and key not in ("defaults", *_SECTIONS)
         }
         providers = tuple(provider for provider in named.values() if provider is not None)
+        prices = others.get("prices")
+        if isinstance(prices, PricesSettings) and prices.file:
+            providers = with_price_file(self.problems, self.reader, prices.file, self.folder, providers)
         check_cache_rungs(self.problems, routes, others.get("cache"))
         others = self._beside(others)
         check_semantic(self.problems, getattr(others.get("cache"), "semantic", None), route_names)

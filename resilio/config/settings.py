@@ -32,19 +32,23 @@ __all__ = [
     "ControlSettings",
     "Defaults",
     "ExactCacheSettings",
+    "LongPromptRates",
     "ModelSettings",
     "NamespaceSettings",
     "NetworkSettings",
     "NestedRoute",
     "Price",
+    "PricesSettings",
     "ProviderSettings",
     "QueueSettings",
+    "Rates",
     "RetryBudgetSettings",
     "RetrySettings",
     "RouteSettings",
     "RuleSettings",
     "RungSettings",
     "SemanticCacheSettings",
+    "ServicePrice",
     "Setting",
     "TargetSettings",
 ]
@@ -183,21 +187,48 @@ class NetworkSettings:
     )
 
 
+def _usd(doc: str) -> Setting:
+    return Setting(doc, "USD/1M tokens", minimum=0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
+class Rates:
     """US dollars for a million tokens. What is not given apart costs as the plain direction does."""
 
-    input: Annotated[float, Setting("uncached input", "USD/1M tokens", minimum=0)]
-    output: Annotated[float, Setting("output, reasoning included", "USD/1M tokens", minimum=0)]
-    cache_read: Annotated[float | None, Setting("input read from the provider's cache", "USD/1M tokens", minimum=0)] = (
-        None
-    )
-    cache_write_5m: Annotated[
-        float | None, Setting("input written to a 5-minute cache", "USD/1M tokens", minimum=0)
-    ] = None
-    cache_write_1h: Annotated[float | None, Setting("input written to a 1-hour cache", "USD/1M tokens", minimum=0)] = (
-        None
-    )
+    input: Annotated[float, _usd("uncached input")]
+    output: Annotated[float, _usd("output, reasoning included unless it has a price of its own")]
+    cache_read: Annotated[float | None, _usd("input read from the provider's cache")] = None
+    cache_write_5m: Annotated[float | None, _usd("input written to a 5-minute cache")] = None
+    cache_write_1h: Annotated[float | None, _usd("input written to a 1-hour cache")] = None
+    reasoning: Annotated[float | None, _usd("reasoning; None: as output, which it is part of")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongPromptRates(Rates):
+    """What all tokens of a call cost when its prompt is long: providers do not split a call at the threshold."""
+
+    above: Annotated[int, Setting("prompts of more input tokens than this, cached ones included", "tokens", above=0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePrice(Rates):
+    """What one service tier costs (batch, flex, priority, ...): all its own, nothing comes from the standard one."""
+
+    long_prompts: Annotated[tuple[LongPromptRates, ...], Setting("dearer rates of long prompts, in any order")] = ()
+
+
+CONFIGURED: Final = "configuration"
+"""`source` of a price that says nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price(ServicePrice):
+    """What a model costs. Currency is the US dollar alone."""
+
+    service: Annotated[
+        Mapping[str, ServicePrice], Setting("by service tier, as the wire field service_tier names it, and batch")
+    ] = field(default_factory=dict)
+    source: Annotated[str, Setting("where these figures are from, for reports")] = CONFIGURED
 
 
 ALL_CAPABILITIES: frozenset[Capability] = frozenset(Capability) - {Capability.PREFILL}
@@ -224,7 +255,16 @@ class ModelSettings:
     capabilities: Annotated[frozenset[Capability], Setting("what it can do; default everything")] = ALL_CAPABILITIES
     reasoning: Annotated[bool, Setting("thinks in silence: its first-token clock is 120 s unless set")] = False
     first_token: Annotated[float | None, _seconds("first-token clock of this model; None: the route's")] = None
-    price: Annotated[Price | None, Setting("None: unknown, cost is reported as unknown")] = None
+    price: Annotated[
+        Price | None, Setting("None: looked up as [prices] says; not found there: unknown, and so is every cost")
+    ] = None
+    price_as: Annotated[
+        str | None,
+        Setting('look it up under this name, "model" or "seller/model": for deployments, fine-tunes and proxies'),
+    ] = None
+    service_tier: Annotated[
+        str | None, Setting("billed at this tier where neither call nor answer names one: batch, flex, ...")
+    ] = None
 
 
 REASONING_FIRST_TOKEN: Final = 120.0
@@ -564,6 +604,19 @@ class CacheSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PricesSettings:
+    """Where prices and context windows come from that models do not set themselves."""
+
+    source: Annotated[
+        Literal["genai-prices", "none"],
+        Setting("the package of that name, where it is installed; none: nothing is looked up"),
+    ] = "genai-prices"
+    file: Annotated[
+        str, Setting("a price file of yours, asked before it: TOML of ours or LiteLLM's JSON; from the file's folder")
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
     """What holds where a route or provider says nothing."""
 
@@ -594,4 +647,5 @@ class Config:
     rules: tuple[RuleSettings, ...] = ()
     """In order: the first that applies to a call decides."""
     cache: CacheSettings = CacheSettings()
+    prices: PricesSettings = PricesSettings()
     control: ControlSettings = field(default_factory=ControlSettings)

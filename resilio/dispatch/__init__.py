@@ -40,6 +40,7 @@ from resilio.models import Reply
 from resilio.retry import backoff
 from resilio.statemachines.request import RequestState
 from resilio.supervisor import NoLease, RouteRecord, RouteTarget
+from resilio.tokens import prompt_size
 
 __all__ = ["Dispatcher", "Engine", "Stream"]
 
@@ -216,19 +217,18 @@ class Dispatcher:
         Raises:
             Unsupported: None can; nothing was sent.
         """
-        first = route.targets[0].codec
-        needs = first.needs(call.request)
-        input_tokens = first.estimate_tokens(call.request)
+        needs = route.targets[0].codec.needs(call.request)
+        size = prompt_size(call.request)
         able: list[RouteTarget] = []
         lacking: dict[str, str] = {}
         for target in route.targets:
-            if (lack := target.lacks(needs, input_tokens)) is None:
+            if (lack := target.lacks(needs, size)) is None:
                 able.append(target)
             else:
                 lacking[target.name] = lack
         if not able:
             raise Unsupported(route.settings.name, lacking)
-        return Plan(call, route, able, input_tokens, [f"{name}: {what}" for name, what in lacking.items()])
+        return Plan(call, route, able, size, [f"{name}: {what}" for name, what in lacking.items()])
 
     async def _lease(self, call: Call, plan: Plan) -> tuple[RouteTarget, Lease]:
         """Capacity on the best target that may still be tried.

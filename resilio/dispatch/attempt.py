@@ -27,14 +27,11 @@ from resilio.errors import (
 )
 from resilio.events import AttemptEnded, Event, Listener, tell
 from resilio.models import Answer, AttemptRecord, Capability, HttpRequest, Reply, Request, Usage
-from resilio.prices import cost_usd, worst_cost_usd
+from resilio.prices import worst_cost_usd
 from resilio.supervisor import RouteTarget, Supervisor
 from resilio.transport import Exchange, Response, Transport
 
 __all__ = ["Attempt", "Engine"]
-
-INPUT_ESTIMATE_ERROR = 0.5
-"""How far the prompt's tokens may exceed bytes / 4; covers English, code and most European languages."""
 
 
 @dataclass(slots=True)
@@ -62,7 +59,7 @@ class Attempt:
 
     __slots__ = (
         "_exchange", "_inside", "_reserved_usd", "_scope", "_streams", "_waited", "_window", "call", "engine", "how",
-        "lease", "plan", "started", "target",
+        "lease", "plan", "prefilled", "started", "target",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, call: Call, plan: Plan, target: RouteTarget, lease: Lease) -> None:
@@ -83,6 +80,8 @@ class Attempt:
         self._scope: asyncio.Timeout | None = None
         self.how = ""
         """For a leg that goes on where another broke off: prefill or restart."""
+        self.prefilled = ""
+        """What is sent beyond the call's own messages."""
 
     # --- the two kinds of attempt --------------------------------------------------------------
 
@@ -119,6 +118,7 @@ class Attempt:
         if before is not None:
             self.how = self.plan.way_on(self.target) if before else "restart"  # nothing but reasoning came so far
             if self.how == "prefill":
+                self.prefilled = before
                 request = replace(request, messages=[*request.messages, {"role": "assistant", "content": before}])
             else:
                 expected = before
@@ -252,8 +252,8 @@ class Attempt:
         if limit is None or model.price is None:
             what = "max_tokens or the route's max_output_tokens" if limit is None else f"a price for {self.target.name}"
             raise BudgetExceeded("max_cost_usd of the scope", cap.limit, cap.left, None, f"set {what}")
-        tokens = int(self.plan.input_tokens * (1 + INPUT_ESTIMATE_ERROR)) + 1
-        worst = worst_cost_usd(model.price, tokens, limit) or 0.0
+        tokens = self.plan.most_input_tokens(self.target, self.prefilled)
+        worst = worst_cost_usd(model.price, tokens, limit, self.call.tier(self.target)) or 0.0
         if not cap.reserve(worst):
             raise BudgetExceeded("max_cost_usd of the scope", cap.limit, cap.left, worst)
         self._reserved_usd = worst
@@ -264,7 +264,7 @@ class Attempt:
         if cap is None or not reserved:
             return
         if usage is not None:
-            cap.settle(reserved, cost_usd(self.target.model.price, usage) or 0.0)
+            cap.settle(reserved, self.call.cost(self.target, usage) or 0.0)
         elif self.lease.sent:
             cap.settle(reserved, reserved)
         else:
@@ -286,6 +286,8 @@ class Attempt:
         stale = self.lease.settle(now, outcome, usage=usage, latency=latency)
         self._pay(usage)
         self.plan.route.output_lengths.add(usage.output_tokens)
+        if not usage.estimated and not self.prefilled:  # such a request was longer than what was measured
+            self.target.record.tokens.learn(self.plan.size, usage.input_tokens)
         self._record(AttemptRecord(
             self.target.name, self.lease.key.index, self.started - self.call.started, self._waited,
             now - self.started, outcome, replay=self._exchange.fresh, probe=probe,

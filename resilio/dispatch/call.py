@@ -25,10 +25,11 @@ from resilio.errors import (
 )
 from resilio.events import CallSettled
 from resilio.models import Answer, AttemptRecord, Capability, Demand, Level, Reply, Request, Usage
-from resilio.prices import cost_usd
+from resilio.prices import cost_usd, service_tier
 from resilio.snapshot import Snapshot
 from resilio.statemachines.request import RequestFlow, RequestState
 from resilio.supervisor import NoLease, RouteRecord, RouteTarget
+from resilio.tokens import PromptSize
 
 if TYPE_CHECKING:
     from resilio.dispatch.attempt import Engine
@@ -114,7 +115,11 @@ class Call:
 
     def cost(self, target: RouteTarget, usage: Usage) -> float | None:
         """US dollars of one attempt on this target; None: its price is not known."""
-        return cost_usd(target.model.price, usage)
+        return cost_usd(target.model.price, usage, self.tier(target))
+
+    def tier(self, target: RouteTarget) -> str | None:
+        """The service tier this call asks of this target, or the one its model is set to."""
+        return service_tier(self.request.wire) or target.model.service_tier
 
     def reply(self, answer: Answer, target: RouteTarget, *, complete: bool, usage: Usage) -> Reply:
         """The reply for this answer, as of now."""
@@ -242,12 +247,13 @@ class Plan:
         "retried",
         "retry",
         "route",
+        "size",
         "tried",
         "used",
     )  # fmt: skip
 
     def __init__(
-        self, call: Call, route: RouteRecord, able: list[RouteTarget], input_tokens: int, reasons: list[str]
+        self, call: Call, route: RouteRecord, able: list[RouteTarget], size: PromptSize, reasons: list[str]
     ) -> None:
         self.call = call
         self.route = route
@@ -265,9 +271,11 @@ class Plan:
         self._pinned: RouteTarget | None = None
         self._no_prefill: set[str] = set()
         self._rested: dict[str, tuple[RouteTarget, float]] = {}
-        self.input_tokens = input_tokens
+        self.size = size
+        self.input_tokens = able[0].record.tokens.estimate(size)
+        """What to expect of the prompt, as the first target counts."""
         self.max_output_tokens = _asked(call.request) or route.settings.max_output_tokens
-        self.demand = Demand(input_tokens, self._expected_output())
+        self.demand = Demand(self.input_tokens, self._expected_output())
 
     def _expected_output(self) -> int:
         learned = self.route.output_lengths.p95
@@ -275,6 +283,13 @@ class Plan:
         if learned is None:
             return limit if limit is not None else UNKNOWN_OUTPUT
         return int(learned) if limit is None else min(int(learned), limit)
+
+    def most_input_tokens(self, target: RouteTarget, prefill: str = "") -> int:
+        """The cautious estimate of the prompt on one target, with what is prefilled: what a hard limit reserves."""
+        size = self.size
+        if prefill:
+            size = size._replace(text_bytes=size.text_bytes + len(prefill.encode("utf-8", "replace")))
+        return target.record.tokens.at_most(size)
 
     # --- what is left ------------------------------------------------------------------------
 

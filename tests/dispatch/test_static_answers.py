@@ -107,9 +107,9 @@ async def test_it_is_open_to_a_call_whose_deadline_has_come(ladder):
 async def test_a_rung_says_what_its_answers_are_worth_and_how_well_they_must_fit(ladder, tmp_path):
     rung = {"static": str(tmp_path / "faq.toml"), "threshold": 0.2, "label": "from the handbook"}
     async with world(a=DOWN, route={"ladder": [{"full": True, "label": "fresh"}, rung]}) as w:
-        assert (await w.llm.complete("chat", "How do I reset a router?")).label == "from the handbook"
+        assert (await w.llm.complete("chat", "password reset")).label == "from the handbook"
         w.providers["a"].script = Script()
-        assert (await w.llm.complete("chat", "How do I reset a router?")).label == "fresh"
+        assert (await w.llm.complete("chat", "password reset")).label == "fresh"
 
 
 async def test_what_a_prepared_answer_says_is_never_cached(ladder):
@@ -140,7 +140,10 @@ def test_json_lines_hold_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[[answer]]\nquestion = "Why?"\nanswer = "A"\n\n[[answer]]\nquestion = "why"\nanswer = "B"', 'line 5: question "why" stands at line 1'),
+        (
+            '[[answer]]\nquestion = "Why?"\nanswer = "A"\n\n[[answer]]\nquestion = "why"\nanswer = "B"',
+            'line 5: question "why" stands at line 1',
+        ),
         ('[[answer]]\nquestions = ["A", "a!"]\nanswer = "B"', "stands at the same answer already"),
         ('[[answer]]\nquestion = "Why?"\nanswer = " "', 'line 1: the answer to "Why?" is empty'),
         ('[[answer]]\nquestion = "Why?"', "the answer to"),

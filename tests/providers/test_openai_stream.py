@@ -459,7 +459,10 @@ class TestAServerThatDoesNotStream:
         assert decoder.complete
         assert (chunk.text, chunk.reasoning) == ("Grüße aus Köln.", "Hm.")
         assert chunk.tool_calls == (ToolCallDelta(0, "call_a", "f", "{}"),)
-        assert (chunk.finish_reason, chunk.usage) == ("tool_calls", Usage(100, 40, 64, 16, 0, 24))
+        assert (chunk.finish_reason, chunk.usage) == (
+            "tool_calls",
+            Usage(100, 40, 64, 16, 0, 24, service_tier="default"),
+        )
         assert ChatCompletionChunk.model_validate(chunk.raw).object == "chat.completion.chunk"
         unary, streamed = CODEC.decode(200, JSON, data), decoder.answer()
         assert (streamed.text, streamed.tool_calls, streamed.usage) == (unary.text, unary.tool_calls, unary.usage)

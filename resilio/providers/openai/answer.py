@@ -75,7 +75,7 @@ def _answer(who: str, status: int, body: dict[str, Any]) -> Answer:
     text, reasoning = read_content(message)
     calls = _tool_calls(who, status, message)
     refusal = as_text(message.get("refusal"))
-    usage = read_usage(body.get("usage"))
+    usage = read_usage(body.get("usage"), body.get("service_tier"))
     finish = choice.get("finish_reason") or ""
     if finish in FINISHES:
         raise failed_finish(who, status, finish)
@@ -187,8 +187,10 @@ def _tool_calls(who: str, status: int, message: Mapping[str, Any]) -> tuple[Tool
     return tuple(calls)
 
 
-def read_usage(raw: Any) -> Usage | None:
+def read_usage(raw: Any, service_tier: Any = None) -> Usage | None:
     """Token counts, in our convention: input with cached parts, output with reasoning.
+
+    `service_tier` stands beside the counts and says at which tier they are billed.
 
     What `total_tokens` has beyond input and output is output too: xAI and Google's compatible endpoint leave
     reasoning out of `completion_tokens`.
@@ -209,7 +211,10 @@ def read_usage(raw: Any) -> Usage | None:
     if not cached:  # DeepSeek's name, Mistral's name
         cached = _count(raw.get("prompt_cache_hit_tokens")) or _count(raw.get("num_cached_tokens"))
     output = max(completion, total - prompt)
-    return Usage(prompt, output, min(cached, prompt), min(written, prompt), 0, min(reasoning, output))
+    tier = service_tier if isinstance(service_tier, str) and service_tier else None
+    return Usage(
+        prompt, output, min(cached, prompt), min(written, prompt), 0, min(reasoning, output), service_tier=tier
+    )
 
 
 def _count(value: Any) -> int:

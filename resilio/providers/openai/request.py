@@ -13,11 +13,10 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-import orjson
-
 from resilio.config import TargetSettings
 from resilio.models import Capability, HttpRequest, Request
 from resilio.providers.encoding import dumps
+from resilio.tokens import prompt_size
 
 __all__ = ["encode", "estimate_tokens", "needs"]
 
@@ -28,15 +27,6 @@ _PART_NEEDS: Final = {
     "input_audio": Capability.AUDIO,
     "file": Capability.FILES,
 }
-
-_IMAGE_TOKENS: Final = 765
-"""An image of 1024 x 1024 in detail: 85 tokens and 4 tiles of 170 (OpenAI's vision guide)."""
-_SMALL_IMAGE_TOKENS: Final = 85
-_AUDIO_BYTES_A_TOKEN: Final = 2000
-"""Base64 of 1600 bytes: a tenth of a second, which is one token, at 128 kbit/s."""
-_FILE_BYTES_A_TOKEN: Final = 100
-"""Rough: base64 of a PDF page of 75 kB, for the 1000 tokens of its text and picture."""
-_FILE_BY_ID_TOKENS: Final = 1000
 
 
 def encode(
@@ -132,54 +122,5 @@ _NOTHING: Final[frozenset[Capability]] = frozenset()
 
 
 def estimate_tokens(request: Request) -> int:
-    """UTF-8 bytes / 4 of the messages' text and the tools, at least 1; other parts by their kind.
-
-    Four bytes a token is about right for English and high for nothing common; a role counts as its
-    letters, which is about what the chat template adds.
-    """
-    size = 0
-    parts = 0
-    messages: Sequence[object] = request.messages
-    for message in messages:
-        if type(message) is not dict and not isinstance(message, Mapping):
-            continue
-        for name, value in message.items():
-            if isinstance(value, str):
-                size += len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
-            elif name == "content" and isinstance(value, Sequence):
-                for part in value:
-                    parts += _part_tokens(part)
-            elif value:
-                size += _json_size(value)
-    wire = request.wire
-    if wire:
-        for name in ("tools", "functions", "response_format"):
-            value = wire.get(name)
-            if value:
-                size += _json_size(value)
-    return -(-size // 4) + parts or 1
-
-
-def _part_tokens(part: Any) -> int:
-    if not isinstance(part, Mapping):
-        return _json_size(part) // 4
-    kind = part.get("type")
-    inner = part.get(kind) if isinstance(kind, str) else None
-    if kind == "text":
-        return len(str(inner).encode("utf-8", "replace")) // 4
-    if isinstance(inner, Mapping):
-        if kind == "image_url":
-            return _SMALL_IMAGE_TOKENS if inner.get("detail") == "low" else _IMAGE_TOKENS
-        if kind == "input_audio":
-            return len(str(inner.get("data", ""))) // _AUDIO_BYTES_A_TOKEN + 1
-        if kind == "file":
-            data = inner.get("file_data")
-            return len(str(data)) // _FILE_BYTES_A_TOKEN + 1 if data else _FILE_BY_ID_TOKENS
-    return _json_size(part) // 4
-
-
-def _json_size(value: Any) -> int:
-    try:
-        return len(orjson.dumps(value, default=str))
-    except TypeError:  # `encode` refuses it, with the reason; here it only must not fail
-        return 0
+    """Tokens of the prompt for a model of which nothing is learned yet, at least 1: see `resilio.tokens`."""
+    return prompt_size(request).tokens

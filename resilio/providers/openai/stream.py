@@ -268,7 +268,7 @@ class OpenAIStreamDecoder:
             return
         usage = None
         if (raw_usage := body.get("usage")) is not None:
-            usage = read_usage(raw_usage)
+            usage = read_usage(raw_usage, body.get("service_tier"))
             if usage is not None:
                 self._usage, self._raw_usage = usage, raw_usage  # the last counts: some repeat it, growing
         if not self._meta.get("id"):
