@@ -17,6 +17,7 @@ __all__ = [
     "ActorChanged",
     "AttemptEnded",
     "BreakerChanged",
+    "BudgetChanged",
     "CacheThresholdChanged",
     "CallSettled",
     "ConfigApplied",
@@ -42,6 +43,28 @@ class BreakerChanged:
     at: float
     break_duration: float | None = None
     """Seconds until the next probe, when it opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetChanged:
+    """An entity passed a limit of a budget, or is within it again. Amounts are in `unit`: tokens or US dollars.
+
+    `dest` ``soft_exceeded`` and ``hard_exceeded`` are told once in a window (by each process, of what it knows).
+    """
+
+    budget: str
+    entity: str
+    unit: str
+    source: str
+    dest: str
+    event: str
+    """``spend``, ``refuse``, ``reset`` or ``set_limit``."""
+    limit: float
+    spent: float
+    window: str
+    resets_in: float
+    """Seconds until the window ends, or something of a sliding one."""
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +184,7 @@ class CacheThresholdChanged:
 
 Event = (
     BreakerChanged
+    | BudgetChanged
     | ActorChanged
     | KeySetAside
     | LimitLearned

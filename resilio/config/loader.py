@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Final
 
+from resilio.config.budgets import check_budget, check_budgets
 from resilio.config.checks import check_cache_rungs, check_routes, check_table
 from resilio.config.credentials import Credentials, check_url
 from resilio.config.faq import read_faq
@@ -30,6 +31,7 @@ from resilio.config.settings import (
     LOCAL_MODELS,
     RUNG_KINDS,
     STRATEGY_NAMES,
+    BudgetSettings,
     CacheSettings,
     Config,
     Defaults,
@@ -46,7 +48,7 @@ from resilio.errors import ConfigError
 
 __all__ = ["load_config"]
 
-_SECTIONS: Final = {"provider": "providers", "route": "routes", "rule": "rules"}
+_SECTIONS: Final = {"provider": "providers", "route": "routes", "rule": "rules", "budget": "budgets"}
 """Sections whose TOML name is not the field's: ``[[provider]]`` reads better than ``[[providers]]``."""
 
 _OWN_STRATEGY: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -154,8 +156,15 @@ class _Document:
         check_cache_rungs(self.problems, routes, others.get("cache"))
         others = self._beside(others)
         check_semantic(self.problems, getattr(others.get("cache"), "semantic", None), route_names)
+        budgets = self._budgets(document.get("budget", ()))
+        looked_up = not isinstance(prices, PricesSettings) or prices.source != "none"
+        filled = {**named, **{provider.name: provider for provider in providers}}
+        check_budgets(self.problems, budgets, routes, filled, looked_up=looked_up)
         kept = tuple(rule for rule in rules if rule is not None)
-        return Config(defaults=defaults, providers=providers, routes=routes, rules=kept, **others)
+        return Config(
+            defaults=defaults, providers=providers, routes=routes, rules=kept,
+            budgets=tuple(budget for budget in budgets if budget is not None), **others,
+        )  # fmt: skip
 
     def _beside(self, sections: dict[str, Any]) -> dict[str, Any]:
         """Files that are named lie beside the one that names them."""
@@ -357,6 +366,26 @@ class _Document:
                 self.problems.labels[path] = self.problems.render(("rule", table["name"]))
             rule = self.reader.table(RuleSettings, table, path)
             found.append(rule if rule is None or rule.name else replace(rule, name=str(index + 1)))
+        return found
+
+    # --- budgets -----------------------------------------------------------------------------
+
+    def _budgets(self, raw: Any) -> list[BudgetSettings | None]:
+        """All budgets in order; None for those that could not be read."""
+        if isinstance(raw, str | Mapping) or not isinstance(raw, Sequence):
+            hint = 'expected an array of tables: write [[budget]] with per = "user" in it'
+            self.problems.add(("budget",), f"is {shown(raw)}; {hint}")
+            return []
+        found = []
+        for index, table in enumerate(raw):
+            path: Path = ("budget", index)
+            if isinstance(table, Mapping) and _is_text(table.get("name")) and table["name"]:
+                self.problems.labels[path] = self.problems.render(("budget", table["name"]))
+            stand_ins = {"per": "", "window": "day"}
+            budget = self.reader.table(BudgetSettings, table, path, stand_ins=stand_ins)
+            if budget is not None:
+                check_budget(self.reader, budget, path)
+            found.append(budget)
         return found
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "STATIC_THRESHOLDS",
     "STRATEGY_NAMES",
     "BreakerSettings",
+    "BudgetSettings",
     "CacheSettings",
     "Clocks",
     "Condition",
@@ -32,6 +33,7 @@ __all__ = [
     "ControlSettings",
     "Defaults",
     "ExactCacheSettings",
+    "LedgerSettings",
     "LongPromptRates",
     "ModelSettings",
     "NamespaceSettings",
@@ -617,6 +619,54 @@ class PricesSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """What each entity may spend in a window of time, in tokens, US dollars or both."""
+
+    per: Annotated[str, Setting("user, organisation, feature, key, tag:NAME, or all: one for the whole program")]
+    window: Annotated[
+        float | Literal["hour", "day", "month"], Setting("hour, day, month, or a number of seconds", "s", above=0)
+    ]
+    limit_tokens: Annotated[int | None, Setting("input and output together", "tokens", minimum=0, maximum=10**18)] = (
+        None
+    )
+    limit_usd: Annotated[float | None, Setting("targets need a price", "USD", minimum=0, maximum=1_000_000)] = None
+    kind: Annotated[
+        Literal["calendar", "sliding"],
+        Setting(
+            "calendar: from full hour, midnight or the 1st; sliding: the last so many seconds, a month being 31 days"
+        ),
+    ] = "calendar"
+    time_zone: Annotated[str, Setting("whose calendar, as in Europe/Berlin")] = "UTC"
+    soft: Annotated[float, _share("of the limit: when it is spent an event says so, once a window")] = 0.8
+    only: Annotated[tuple[str, ...], Setting("entities it is for; none named: all of them")] = ()
+    limit_tokens_for: Annotated[
+        Mapping[str, int],
+        Setting("limits of single entities, in place of limit_tokens", "tokens", minimum=0, maximum=10**18),
+    ] = field(default_factory=dict)
+    limit_usd_for: Annotated[
+        Mapping[str, float],
+        Setting("limits of single entities, in place of limit_usd", "USD", minimum=0, maximum=1_000_000),
+    ] = field(default_factory=dict)
+    stop_streams: Annotated[
+        bool, Setting("a stream that passes what was reserved for it ends when the budget has nothing left")
+    ] = False
+    name: Annotated[str, Setting("how events and errors call it; not set: per/window")] = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, given or made up: ``user/day``."""
+        window = self.window if isinstance(self.window, str) else f"{self.window:.15g}s"
+        return self.name or f"{self.per}/{window}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSettings:
+    """Where spending is written down."""
+
+    path: Annotated[str, Setting("a file, from the working directory; empty: in memory, gone with the process")] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
     """What holds where a route or provider says nothing."""
 
@@ -646,6 +696,9 @@ class Config:
     routes: Mapping[str, RouteSettings] = field(default_factory=dict)
     rules: tuple[RuleSettings, ...] = ()
     """In order: the first that applies to a call decides."""
+    budgets: tuple[BudgetSettings, ...] = ()
+    """Every one that applies to a call must have room for it."""
+    ledger: LedgerSettings = LedgerSettings()
     cache: CacheSettings = CacheSettings()
     prices: PricesSettings = PricesSettings()
     control: ControlSettings = field(default_factory=ControlSettings)

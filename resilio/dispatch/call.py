@@ -14,6 +14,7 @@ from resilio.budget import SpendCap
 from resilio.cache import USE, CacheControl
 from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS
 from resilio.errors import (
+    BudgetExceeded,
     DeadlineExceeded,
     ErrorClass,
     Exhausted,
@@ -44,9 +45,8 @@ class Call:
     """One caller's call, from `received` to `settled`."""
 
     __slots__ = (
-        "attempts", "cache", "cap", "deadline", "engine", "first_token", "flow", "idle_since", "label",
-        "later_targets", "level",
-        "priority", "reasons", "request", "snapshot", "started", "until", "winner",
+        "attempts", "cache", "caps", "deadline", "engine", "first_token", "flow", "idle_since", "label",
+        "later_targets", "level", "priority", "reasons", "request", "snapshot", "started", "until", "winner",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +57,7 @@ class Call:
         deadline: float,
         until: float,
         priority: int = 0,
-        cap: SpendCap | None = None,
+        caps: Sequence[SpendCap] = (),
         later_targets: int = 0,
         cache: CacheControl = USE,
     ) -> None:
@@ -69,7 +69,7 @@ class Call:
             deadline: Seconds the caller gave, for messages.
             until: The same as a monotonic instant; an outer scope may have made it sooner.
             priority: Place in queues; higher goes first.
-            cap: A spending cap that every attempt draws on.
+            caps: Spending caps that every attempt draws on, all of them.
             later_targets: How many more targets rungs further down may want to try: time is kept for them.
             cache: How it uses the cache.
         """
@@ -79,7 +79,7 @@ class Call:
         self.started = engine.clock()
         self.until = until
         self.priority = priority
-        self.cap = cap
+        self.caps = caps
         self.later_targets = later_targets
         self.cache = cache
         self.attempts: list[AttemptRecord] = []
@@ -237,6 +237,7 @@ class Plan:
         "_pinned",
         "_rested",
         "call",
+        "carried",
         "demand",
         "input_tokens",
         "last",
@@ -274,6 +275,8 @@ class Plan:
         self.size = size
         self.input_tokens = able[0].record.tokens.estimate(size)
         """What to expect of the prompt, as the first target counts."""
+        self.carried = ""
+        """The text that was handed out already, which a target is given on top to go on with."""
         self.max_output_tokens = _asked(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
 
@@ -343,11 +346,20 @@ class Plan:
                 if window is None or other.model.context_window is None or other.model.context_window > window
             ]
 
-    def unsent(self, target: RouteTarget, exc: ResilioError) -> None:
-        """The attempt on this target was called off before anything was sent."""
-        self.used -= 1
+    def payable(self) -> list[RouteTarget]:
+        """The targets an attempt may still go to, those that rest among them."""
+        if not self.attempts_left:
+            return []
+        return [*self.left, *(target for target, _ in self._rested.values())]
+
+    def unaffordable(self, target: RouteTarget, exc: BudgetExceeded) -> None:
+        """A budget has no room for what this target may cost; a cheaper one may fit."""
+        self.last = exc
         self.reasons.append(f"{target.name}: {exc}")
-        self.drop(target, exc)
+        self.left = [other for other in self.left if other is not target]
+        self._rested.pop(target.name, None)
+        if self._pinned is target:
+            self._pinned = None
 
     def rest(self, target: RouteTarget, exc: ProviderError | TransportError, now: float) -> None:
         """A throttled target steps aside until its hint; asked again only when nothing else is left."""

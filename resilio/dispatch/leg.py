@@ -17,6 +17,7 @@ from resilio.errors import (
     ProviderError,
     ProviderUnavailable,
     RequestUnsuitable,
+    StreamStopped,
     TransportError,
 )
 from resilio.models import Answer, Chunk, Usage
@@ -31,6 +32,9 @@ __all__ = ["Leg", "clock_error", "forget_frames"]
 GRACE: Final = 2.0
 """Seconds a server may take, after the finish reason, to send usage and end the response. One that holds the
 connection open longer loses it; the caller loses nothing."""
+
+PIECE: Final = 256
+"""Tokens that a stream which has used more than was reserved for it reserves at a time."""
 
 PROVIDERS_SHARE: Final = 0.9
 """Of the total clock: where we waited less than this for the provider, a slow reader used it up."""
@@ -74,6 +78,11 @@ class Leg:
         """Characters; what frames them on the wire is not counted, as it may be many times as much."""
         self.held = 0
         """Characters of content decoded so far, what was handed out by an earlier leg not counted."""
+        held = attempt.held
+        self._reserved = held is not None and held.stops
+        """Whether a budget would end it for using more than was reserved."""
+        self._room = attempt.room() if self._reserved else 0
+        """Characters it may hold before it does."""
         self._slow = False
         self.first_token_at = attempt.started
         """The instant of its first content."""
@@ -142,7 +151,22 @@ class Leg:
                 return False
             self._break(exc, None)
             raise
+        if self._reserved and self.held > self._room and not self._decoder.complete:
+            await self._ask_for_more()
         return True
+
+    async def _ask_for_more(self) -> None:
+        """It has used more than was reserved for it: reserve more, or end it.
+
+        Raises:
+            StreamStopped: The budget has nothing left.
+        """
+        attempt = self.attempt
+        assert attempt.held is not None, "only what was reserved can be used up"
+        refused = await attempt.held.widen(attempt.need_of_more(PIECE), attempt.call.until)
+        if refused is not None:
+            raise self._break(StreamStopped(attempt.target.name, refused.name, refused.entity or ""), None)
+        self._room += PIECE * 4
 
     def _count(self, since: float, *, alive: bool) -> None:
         """Add the time of one read to the clocks that count only our waiting."""

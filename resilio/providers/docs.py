@@ -39,6 +39,7 @@ MEANINGS: Final[Mapping[ErrorClass, tuple[str, str]]] = {
     ErrorClass.TOO_LONG: ("`RequestUnsuitable`", "larger than this model, or what is left for it, can take"),
     ErrorClass.UNSUPPORTED: ("`RequestUnsuitable`", "a model or feature this target does not have"),
     ErrorClass.REFUSED: ("`ProviderRefused`", "a content filter stopped it"),
+    ErrorClass.BUDGET: ("`StreamStopped`", "we ended it: a budget with `stop_streams` had nothing left for the rest"),
     ErrorClass.CALLER: ("`InvalidRequest`", "the request is wrong wherever it goes"),
 }
 """For each class: the exceptions that carry it, and what happened."""
