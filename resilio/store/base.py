@@ -98,6 +98,9 @@ class Ledger(Protocol):
         Synchronous and cheap (no system call): it is said before a request is sent. Should this process die, whoever
         opens the ledger next charges so many units as `presumed` and frees the rest of the claim; where a ledger cannot
         tell (power was lost), it charges the whole claim. Of a closed ledger it does nothing.
+
+        Raises:
+            LedgerUnavailable: Nothing was claimed of this account, and there is no room to say what is in use of it.
         """
         ...
 
@@ -106,5 +109,5 @@ class Ledger(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Write what is queued, charge what is still in use as a crash would, free the rest of the claims, and close."""
+        """Write what is queued, charge what is in use as after a crash, free the rest of the claims, and close."""
         ...
