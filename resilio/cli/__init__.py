@@ -54,6 +54,7 @@ COMMANDS: Final = {
         Command("check", "resilio.cli.check", "check a configuration and say what it will do"),
         Command("ctl", "resilio.cli.ctl", "look at a running program's providers, and move them by hand"),
         Command("machines", "resilio.cli.machines", "show the state machines as tables or diagrams"),
+        Command("ledger", "resilio.cli.ledger", "audit, repair or show the file that keeps what was spent"),
         Command("local", "resilio.cli.local", "install, inspect or serve the model on this machine"),
         Command("simulated-provider", "resilio.cli.simulate", "serve a provider that fails as you say"),
         Command("chat", "resilio.cli.chat", "talk with a route, breakers and all"),
