@@ -55,7 +55,8 @@ def test_windows_follow_one_another_and_no_name_comes_again(span, zone, wall):
 @pytest.mark.parametrize(
     ("zone", "day", "hours"),
     [
-        ("Europe/Berlin", (2026, 3, 29), 23), ("Europe/Berlin", (2026, 10, 25), 25), ("Europe/Berlin", (2026, 7, 1), 24),
+        ("Europe/Berlin", (2026, 3, 29), 23), ("Europe/Berlin", (2026, 10, 25), 25),
+        ("Europe/Berlin", (2026, 7, 1), 24),
         ("Australia/Lord_Howe", (2026, 4, 5), 24.5), ("Australia/Lord_Howe", (2026, 10, 4), 23.5),
         ("Asia/Beirut", (2022, 3, 27), 23),  # the clock goes from midnight to one
         ("America/Havana", (2026, 11, 1), 25),  # midnight comes twice
