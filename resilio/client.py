@@ -20,10 +20,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from resilio import config as configuration
-from resilio.budget import SpendCap
+from resilio.budget import SpendCap, Unit
 from resilio.cache import CacheControl, CacheMode, Purge, cache_control
 from resilio.catalogue import Priced, priced
 from resilio.config import Config
@@ -180,6 +180,7 @@ class Client:
         self._dispatcher = Dispatcher(self._engine)
         self._dispatcher.cached.near.ask = self._judge
         await supervisor.start()
+        self._engine.spending.start()
         try:
             self._dispatcher.cached.prepare()
             await self._start_control()
@@ -454,7 +455,7 @@ class Client:
         limit: float | None,
         *,
         entity: str | None = None,
-        unit: Literal["tokens", "usd"] | None = None,
+        unit: Unit | None = None,
     ) -> None:
         """Set a limit while running; it holds from the next request on, and through reloads, in this process.
 

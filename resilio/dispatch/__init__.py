@@ -25,7 +25,7 @@ from resilio.dispatch.cached import Cached, RecordedStream, Slot
 from resilio.dispatch.call import Call, Plan
 from resilio.dispatch.hedge import Failure, Try, once, race
 from resilio.dispatch.leg import Leg, forget_frames
-from resilio.dispatch.money import need_of, widest
+from resilio.dispatch.money import widest
 from resilio.dispatch.static import Statics
 from resilio.dispatch.stream import Stream
 from resilio.errors import (
@@ -152,7 +152,7 @@ class Dispatcher:
         if call.flow.state is RequestState.STREAMING:
             call.flow.step("resume")
         plan.drop(leg.attempt.target, exc)
-        plan.carried = before
+        plan.carry(before)
         call.later_targets = 0  # no rung further down goes on with a stream, so no time is kept for one
         following = await self._run(call, plan, lambda attempt: attempt.open_leg(before), hold_back=0)
         call.flow.step("content")
@@ -186,8 +186,8 @@ class Dispatcher:
             if held is not None:
                 held.release()
             raise
-        if held is not None:
-            held.narrow(need_of(plan.call, plan, target))
+        if held is not None and len(plan.needs) > 1:
+            held.narrow(plan.need(target))
         plan.began(target)
         return Attempt(self._engine, call, plan, target, lease, held)
 
@@ -210,8 +210,8 @@ class Dispatcher:
         others = bool(plan.reasons)
         targets = plan.payable()
         while targets:
-            needs = [need_of(plan.call, plan, target) for target in targets]
-            most = widest(needs)
+            needs = [plan.need(target) for target in targets]
+            most = needs[0] if len(needs) == 1 else widest(needs)
             try:
                 return await spending.reserve(call.request.id, holdings, call.caps, most, call.until)
             except TimeoutError:
@@ -275,7 +275,7 @@ class Dispatcher:
         if not (holdings or call.caps):
             return None
         try:
-            got = spending.reserve_nowait(call.request.id, holdings, call.caps, need_of(plan.call, plan, target))
+            got = spending.reserve_nowait(call.request.id, holdings, call.caps, plan.need(target))
         except (BudgetExceeded, LedgerUnavailable):
             return False
         return got if isinstance(got, Reservation) else False

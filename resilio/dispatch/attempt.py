@@ -17,7 +17,7 @@ from resilio.actor import Lease, Outcome
 from resilio.budget import Need
 from resilio.dispatch.call import Call, Plan, Window
 from resilio.dispatch.leg import Leg, clock_error
-from resilio.dispatch.money import need_of, used_of
+from resilio.dispatch.money import used_of
 from resilio.errors import (
     ERROR_RULES,
     Counts,
@@ -259,8 +259,7 @@ class Attempt:
 
     def room(self) -> int:
         """Characters of answer that what was reserved pays for, at 4 a token, if the prompt is as long as expected."""
-        need = need_of(self.call, self.plan, self.target)
-        return 4 * ((need.tokens or 0) - self.plan.input_tokens)
+        return 4 * ((self.plan.need(self.target).tokens or 0) - self.plan.input_tokens)
 
     def need_of_more(self, tokens: int) -> Need:
         """What so many more tokens of answer may cost."""

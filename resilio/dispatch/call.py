@@ -10,9 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from resilio.budget import SpendCap
+from resilio.budget import Need, SpendCap
 from resilio.cache import USE, CacheControl
 from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS
+from resilio.dispatch.money import need_of
 from resilio.errors import (
     BudgetExceeded,
     DeadlineExceeded,
@@ -244,6 +245,7 @@ class Plan:
         "last",
         "left",
         "max_output_tokens",
+        "needs",
         "order",
         "reasons",
         "retried",
@@ -278,6 +280,8 @@ class Plan:
         """What to expect of the prompt, as the first target counts."""
         self.carried = ""
         """The text that was handed out already, which a target is given on top to go on with."""
+        self.needs: dict[str, Need] = {}
+        """What an attempt can use at most, by target, once somebody asked."""
         self.max_output_tokens = _asked(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
 
@@ -294,6 +298,18 @@ class Plan:
         if prefill:
             size = size._replace(text_bytes=size.text_bytes + len(prefill.encode("utf-8", "replace")))
         return target.record.tokens.at_most(size)
+
+    def need(self, target: RouteTarget) -> Need:
+        """The most an attempt on this target can use: what budgets reserve. The same for all attempts of the plan."""
+        need = self.needs.get(target.name)
+        if need is None:
+            need = self.needs[target.name] = need_of(self.call, self, target)
+        return need
+
+    def carry(self, text: str) -> None:
+        """Targets from now on go on with this text, which makes their prompts longer."""
+        self.carried = text
+        self.needs.clear()
 
     # --- what is left ------------------------------------------------------------------------
 

@@ -81,6 +81,11 @@ class Clerk:
 
     # --- what others ask of it -------------------------------------------------------------------
 
+    def start(self) -> None:
+        """Begin to work; twice is as once."""
+        if self._task is None and not self._closing:
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="resilio clerk")
+
     @property
     def unwritten(self) -> int:
         """Entries that are not durable yet."""
@@ -140,8 +145,6 @@ class Clerk:
         """Ask what others spent of it, and look now and then whether it needs all it has."""
         self._unknown.setdefault(holding, [])
         self._wake.set()
-        if self._task is None and not self._closing:  # only who has budgets pays for it
-            self._task = asyncio.get_running_loop().create_task(self._work(), name="resilio clerk")
         if not holding.due:
             holding.due = True
             self._due.append((now + IDLE, holding))

@@ -82,6 +82,11 @@ class Spending:
         self._context = copy_context()
         """Of whoever opened the client: a claim must not live in the scope of the call that happened to need it."""
 
+    def start(self) -> None:
+        """Begin to write. A client without budgets pays for none of it."""
+        if self.budgets:
+            self._clerk.start()
+
     @property
     def holdings(self) -> Collection[Purse]:
         """The entities in use, for tools that look inside."""
@@ -366,6 +371,7 @@ class Spending:
         now, wall = self._clock(), self._wall()
         named = {budget.account: budget for budget in budgets}
         self.budgets = budgets
+        self.start()
         for key, holding in list(self._holdings.items()):
             budget = named.get(holding.budget.account)
             if budget is None:

@@ -14,6 +14,8 @@ class Book:
         self.entries = []
         self.claims = defaultdict(Counter)
         self.held = defaultdict(dict)
+        self.most = Counter()
+        """The most that was ever spent and claimed of a budget and entity, in what counted together."""
 
     def spent(self, account):
         return sum(entry.amount for entry in self.entries if entry.account == account)
@@ -35,20 +37,23 @@ class Book:
 class SharedLedger:
     """One engine's view of a `Book`.
 
-    `delay`: each call takes so long before it takes effect and again before it returns. `broken`: calls raise.
+    `delay`: each call takes so long, `turns`: so many turns of the loop. `broken`: calls raise. `crash()`: the process
+    is gone, whatever its tasks still do.
     """
 
-    def __init__(self, book, delay=0.0):
+    def __init__(self, book, delay=0.0, turns=0):
         self.book = book
-        self.delay = delay
-        self.broken = False
+        self.delay, self.turns = delay, turns
+        self.broken = self.dead = False
         self.calls = Counter()
 
     async def _turn(self, name):
         self.calls[name] += 1
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
         if self.delay:
             await asyncio.sleep(self.delay)
-        if self.broken:
+        if self.broken or self.dead:
             raise LedgerUnavailable("test", "the disk is full", "make room")
 
     async def claim(self, account, wanted, *, least, limit, counted):
@@ -60,6 +65,8 @@ class SharedLedger:
         taken = sum(map(book.spent, windows)) + sum(its[each] for its in book.claims.values() for each in windows)
         left = limit - taken
         granted = min(wanted, left) if left >= least else 0
+        if granted:
+            self.book.most[account[:2]] = max(self.book.most[account[:2]], taken + granted)
         book.claims[self][account] += granted
         return Claimed(granted, max(0, left - granted))
 
@@ -77,7 +84,13 @@ class SharedLedger:
             # As `Ledger.settle` asks: written and held move together, so that a crash between counts nothing twice.
             self.book.held[self][entry.account] = max(0, self.book.held[self].get(entry.account, 0) - entry.amount)
 
+    def crash(self):
+        self.dead = True
+        self.book.adopt(self)
+
     def hold(self, account, units):
+        if self.dead:
+            return
         self.book.held[self][account] = units
 
     async def spent(self, budget, windows):
@@ -92,5 +105,5 @@ class SharedLedger:
         }
 
     async def aclose(self):
-        await self._turn("aclose")
+        self.calls["aclose"] += 1
         self.book.adopt(self)
