@@ -58,7 +58,7 @@ class Block(Generic[A]):
         Raises:
             ValueError: More than are free.
         """
-        if units > self.free:
+        if units > max(0, self.free):  # what costs nothing may be had even then
             raise ValueError(f"{units} units were to be reserved and {self.free} are free: claim more first")
         self.reserved += units
 

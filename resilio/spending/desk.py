@@ -138,7 +138,7 @@ class Spending:
             LedgerUnavailable: Nothing new may be spent.
             TimeoutError: The ledger did not answer in time.
         """
-        if self._clerk.full:
+        if holdings and self._clerk.full:
             await self._clerk.wait_for_room(until - self._clock())
         while True:
             got = self.reserve_nowait(request_id, holdings, caps, need)
@@ -168,7 +168,7 @@ class Spending:
                 units = need.of(holding.budget.unit)
                 if units is None:
                     raise self.refusal(holding, None, need.advice)
-                if holding.block.free < units:
+                if units and holding.block.free < units:
                     short.append(holding)
         if caps and need.usd is None:
             cap = caps[-1]
@@ -200,7 +200,7 @@ class Spending:
 
     def settle(self, holding: Purse, block: Block[Account], reserved: int, used: int, request_id: str) -> None:
         """Turn units reserved in a block into spending; they are written down in the background."""
-        used = min(used, MOST)
+        used = max(0, min(used, MOST))  # a provider may report anything
         block.settle(reserved, used)
         if used:
             self._clerk.write(block, used, request_id, self._wall())
