@@ -124,6 +124,8 @@ class Near:
             first_number=int(engine.wall() * 1000) * NUMBERS_A_MILLISECOND,
         )
         cache.guarantee = self._guarantee(settings, embedder)
+        if not settings.embedder.startswith(ROUTE):
+            cache.warm_up()
         if settings.path:
             from resilio.cache.semantic.disk import Disk
 
