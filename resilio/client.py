@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from resilio import config as configuration
 from resilio.budget import SpendCap
@@ -49,6 +49,9 @@ logger = logging.getLogger("resilio")
 MIN_PRICE_WAIT = 1.0
 MAX_PRICE_WAIT = 3600.0
 """Seconds between two looks at the wall clock while a change of a price is awaited."""
+
+CACHE_FEATURE: Final = "semantic cache"
+"""What reports and rules know the embeddings of questions by: one batch holds those of many callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,7 @@ class Client:
         self._dispatcher.cached.near.ask = self._judge
         await supervisor.start()
         try:
+            self._dispatcher.cached.near.embed = self._embed_for_cache
             self._dispatcher.cached.prepare()
             await self._start_control()
             self._follow_prices()
@@ -328,6 +332,14 @@ class Client:
             route, (), user, organisation, feature, session, tags, deadline, priority, wire, USE, inputs=inputs
         )
         return await dispatcher.embed(call)
+
+    async def _embed_for_cache(self, route: str, texts: Sequence[str]) -> EmbeddingReply:
+        """Embed questions of many callers at once: in the scope of none of them, and at the cost of none."""
+        token = _scope.set(_NO_SCOPE)
+        try:
+            return await self.embed(route, texts, feature=CACHE_FEATURE)
+        finally:
+            _scope.reset(token)
 
     async def complete_many(
         self, requests: Iterable[CompletionRequest], *, max_concurrency: int = 64

@@ -17,7 +17,17 @@ from resilio.models import Capability, EmbeddingReply, Usage
 from resilio.supervisor import RouteRecord, RouteTarget
 from resilio.tokens import PromptSize, text_bytes
 
-__all__ = ["EMBEDS", "batches", "checked_texts", "embed_all", "embedding_targets", "longest_of", "one_space"]
+__all__ = [
+    "AT_ONCE",
+    "EMBEDS",
+    "batches",
+    "checked_texts",
+    "embed_all",
+    "embedding_targets",
+    "longest_of",
+    "one_space",
+    "spaces",
+]
 
 AT_ONCE: Final = 4
 """Batches of one call on their way at one time: enough to hide the network, too few to crowd others out."""
@@ -56,18 +66,23 @@ def embedding_targets(route: RouteRecord) -> list[RouteTarget]:
     return [target for target in route.targets if target.lacks(EMBEDS, PromptSize(0)) is None]
 
 
+def spaces(route: RouteRecord) -> set[str]:
+    """The spaces its targets make vectors of; a call is refused if there are several, or none."""
+    return {target.embedding_space for target in embedding_targets(route)}
+
+
 def one_space(route: RouteRecord, able: Sequence[RouteTarget]) -> str:
     """The space all these targets make vectors of.
 
     Raises:
         Unsupported: They make vectors of several.
     """
-    spaces = {target.embedding_space for target in able}
-    if len(spaces) > 1:
+    found = {target.embedding_space for target in able}
+    if len(found) > 1:
         remedy = "give each model a route of its own, or the same embedding_space if it is the same model"
         mixed = {target.name: f"makes vectors of the space {target.embedding_space!r}" for target in able}
         raise Unsupported(route.settings.name, {**mixed, "which cannot be compared": remedy})
-    return spaces.pop()
+    return found.pop()
 
 
 def batches(texts: Sequence[str], max_inputs: int, max_tokens: float) -> Iterator[Sequence[str]]:
@@ -106,7 +121,7 @@ async def embed_all(call: Call, ask: Callable[[Call], Awaitable[Embedded]]) -> E
 
 def _limits(route: RouteRecord) -> tuple[int, float]:
     """The most texts, and tokens, that any target of the route takes at once: a batch may have to go to each."""
-    models = [target.model for target in route.targets]
+    models = [target.model for target in embedding_targets(route) or route.targets]
     per_minute = [each for model in models for each in (model.tokens_per_minute, model.input_tokens_per_minute) if each]
     # What is more than a minute's tokens would never be admitted.
     tokens = min([model.max_embedding_tokens for model in models] + per_minute)
