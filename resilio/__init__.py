@@ -31,7 +31,7 @@ from resilio.errors import (
     UnknownRoute,
     Unsupported,
 )
-from resilio.models import AttemptRecord, CacheHit, Chunk, Level, Reply, ToolCall, Usage
+from resilio.models import AttemptRecord, CacheHit, Chunk, EmbeddingReply, Level, Reply, ToolCall, Usage
 from resilio.status import Status
 
 __version__ = "0.1.0"
@@ -49,6 +49,7 @@ __all__ = [
     "ControlError",
     "DeadlineExceeded",
     "Done",
+    "EmbeddingReply",
     "Exhausted",
     "InvalidRequest",
     "KeyRejected",

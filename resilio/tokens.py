@@ -18,7 +18,7 @@ import orjson
 
 from resilio.models import Request
 
-__all__ = ["UNLEARNED_ERROR", "PromptSize", "TokenEstimator", "TokenEstimatorStatistics", "prompt_size"]
+__all__ = ["UNLEARNED_ERROR", "PromptSize", "TokenEstimator", "TokenEstimatorStatistics", "prompt_size", "text_bytes"]
 
 BYTES_A_TOKEN: Final = 4
 """About right for English; code has fewer, and no common tokeniser has many more."""
@@ -78,6 +78,8 @@ class PromptSize(NamedTuple):
 
 def prompt_size(request: Request) -> PromptSize:
     """Measure a request, a microsecond for a few messages. Nonsense counts as nothing: `encode` refuses it."""
+    if request.inputs is not None:
+        return PromptSize(sum(map(text_bytes, request.inputs)))
     size = others = 0
     messages: Sequence[object] = request.messages
     for message in messages:
@@ -85,7 +87,7 @@ def prompt_size(request: Request) -> PromptSize:
             continue
         for name, value in message.items():
             if isinstance(value, str):
-                size += len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
+                size += text_bytes(value)
             elif name == "content" and isinstance(value, Sequence):
                 for part in value:
                     text, tokens = _part_size(part)
@@ -103,6 +105,11 @@ def prompt_size(request: Request) -> PromptSize:
             size += _json_size(value)
             tools = tools or name != "response_format"
     return PromptSize(size, others, tools)
+
+
+def text_bytes(text: str) -> int:
+    """Its length in UTF-8; half a surrogate pair, which is no character, counts as one byte."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _part_size(part: Any) -> tuple[int, int]:

@@ -28,6 +28,8 @@ class World:
     providers: Mapping[str, SimulatedProvider]
     transport: ScriptedTransport
     events: list[Event] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    """What the client was opened with, to be changed and loaded again."""
 
     def calls(self, name: str) -> int:
         """Requests this provider saw."""
@@ -94,4 +96,4 @@ async def world(
         listeners=[events.append],
         executor=InlineExecutor(),
     ) as llm:
-        yield World(llm, providers, transport, events)
+        yield World(llm, providers, transport, events, config)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.budget import SpendCap
@@ -93,6 +94,18 @@ class Call:
         self.winner: RouteTarget | None = None
         self.snapshot: Snapshot[RouteRecord] | None = None
         """The configuration it began under and goes by, whatever is loaded meanwhile; None before and after."""
+
+    def part(self, inputs: Sequence[str], number: int) -> Call:
+        """A call for some of the texts to embed: the same caller, deadline and cap, books of its own."""
+        return Call(
+            self.engine,
+            replace(self.request, inputs=inputs, id=f"{self.request.id}.{number}"),
+            deadline=self.deadline,
+            until=self.until,
+            priority=self.priority,
+            cap=self.cap,
+            cache=self.cache,
+        )
 
     def waiting(self) -> None:
         """The call waits: in a queue, or between two attempts."""
@@ -274,7 +287,8 @@ class Plan:
         self.size = size
         self.input_tokens = able[0].record.tokens.estimate(size)
         """What to expect of the prompt, as the first target counts."""
-        self.max_output_tokens = _asked(call.request) or route.settings.max_output_tokens
+        embeds = call.request.inputs is not None
+        self.max_output_tokens = 0 if embeds else _asked(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
 
     def _expected_output(self) -> int:

@@ -94,10 +94,10 @@ def test_very_many_attempts_are_added_up_without_counting_them_one_by_one():
 def test_what_a_target_cannot_do_is_said_of_it_and_of_the_route_where_nobody_can():
     route = chat(targets=["a/big", "here/smollm2-135m"])
     assert route.targets[0].lacks == ()
-    assert route.targets[1].lacks == ("tools", "images", "audio", "files")
+    assert route.targets[1].lacks == ("tools", "images", "audio", "files", "embeddings")
     assert route.nobody_can == ()
     spare = explained().routes[1]
-    assert spare.nobody_can == ("tools", "images", "audio", "files")
+    assert spare.nobody_can == ("tools", "images", "audio", "files", "embeddings")
     assert "no target can serve calls that need tools, images, audio, files" in explained().as_text()
 
 

@@ -355,8 +355,8 @@ class SemanticCache:
                 partition.index.remove(entry.number)
 
     async def _vectors(self, texts: Sequence[str]) -> Sequence[Vector]:
-        return [await self.encoder.vector(text) if (known := self.encoder.vector_nowait(text)) is None else known
-                for text in texts]  # fmt: skip
+        # Asked for together, or each would be a batch of its own.
+        return await asyncio.gather(*map(self.encoder.vector, texts))
 
     def audit(self, audit: Audit, place: Place, recording: Recording | None, ttl: float | None = None) -> None:
         """Compare a fresh answer with what would have been served, off the request's path, and keep what is right.
