@@ -171,6 +171,8 @@ class _Book:
             except LookupError:
                 continue
             return seller_found.id, info
+        if model.price_as is not None:
+            raise LookupError(f"{_SOURCE} knows no model {wanted!r}, price_as; set price")
         try:
             seller = self._snapshot.find_provider(None, None, url).id
         except LookupError:
