@@ -500,6 +500,8 @@ class Client:
             self._tell(ConfigRefused(source, exc.problems, now))
             raise
         self._config = new
+        if self._engine is not None:
+            self._follow_prices()
         applied = ConfigApplied(*found, now, source)
         logger.info("%s applied: added %s, removed %s, changed %s", source, *found)
         if self._engine is not None and "control" in found.changed:
@@ -544,12 +546,14 @@ class Client:
         except BaseException:
             self._priced = before
             raise
-        self._follow_prices()
         return found
 
     def _follow_prices(self) -> None:
         """Have a task that waits for the next change of a price, where one is known to come."""
-        if self._priced.changes_at is not None and self._pricing is None:
+        if self._pricing is not None:
+            self._pricing.cancel()
+            self._pricing = None
+        if self._priced.changes_at is not None:
             self._pricing = asyncio.get_running_loop().create_task(self._keep_priced(), name="resilio prices")
             self._tasks.add(self._pricing)
             self._pricing.add_done_callback(self._tasks.discard)
@@ -562,10 +566,9 @@ class Client:
             if self._wall() >= changes_at.timestamp() and self._engine is not None:
                 try:
                     self._reprice(self._engine, self._config)
-                except Exception:  # a bug; calls go on at the old prices
+                except Exception:  # a bug; calls go on at the old prices until the next configuration
                     logger.exception("could not look prices up")
                     return
-        self._pricing = None
 
     def provider(self, name: str) -> ProviderControl:
         """One provider, to open, close, disable, drain or resume it by hand.

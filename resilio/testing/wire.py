@@ -63,6 +63,7 @@ class Completion:
     tool_calls: Sequence[Mapping[str, Any]] = ()
     n: int = 1
     usage: Mapping[str, Any] | None = None
+    service_tier: str = "default"
 
     def body(self) -> bytes:
         """The unary response."""
@@ -85,7 +86,7 @@ class Completion:
             "created": self.created,
             "model": self.model,
             "choices": choices,
-            "service_tier": "default",
+            "service_tier": self.service_tier,
             "system_fingerprint": "fp_simulated",
         }
         if self.usage is not None:
@@ -97,7 +98,7 @@ class Completion:
         tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
         common = {"id": self.id, "object": "chat.completion.chunk", "created": self.created}
         head = b"data: " + orjson.dumps(
-            common | {"model": self.model, "service_tier": "default", "system_fingerprint": "fp_simulated"}
+            common | {"model": self.model, "service_tier": self.service_tier, "system_fingerprint": "fp_simulated"}
         )
         head = head[:-1] + b',"choices":['
         opening, content, closing = [], [], []
