@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -148,6 +147,11 @@ class TokenEstimatorStatistics(NamedTuple):
     """Share by which a prompt may have more tokens than estimated: what budgets reserve on top."""
 
 
+def _median(values: list[float]) -> float:
+    """The upper one of two: `statistics.median` would cost its import, and that is dear."""
+    return sorted(values)[len(values) // 2]
+
+
 class _Line:
     """tokens = overhead + slope x bytes, through the last reports, whatever a few of them say.
 
@@ -216,12 +220,12 @@ class _Line:
             if high[0] > low[0] * 1.5
         ]
         if len(slopes) >= _FIRST // 2:
-            slope = median(slopes)
-            overhead = median(tokens - slope * size for size, tokens in points)
+            slope = _median(slopes)
+            overhead = _median([tokens - slope * size for size, tokens in points])
             if slope > 0 and overhead >= 0:
                 self.slope, self.overhead = slope, overhead
                 return
-        self.slope, self.overhead = median(tokens / size for size, tokens in points), 0.0
+        self.slope, self.overhead = _median([tokens / size for size, tokens in points]), 0.0
 
 
 class TokenEstimator:
