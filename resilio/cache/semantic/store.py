@@ -335,28 +335,42 @@ class SemanticCache:
 
     async def _index(self, digest: bytes, group: list[NearEntry]) -> None:
         try:
-            vectors = await self._vectors([entry.text for entry in group])
+            group, vectors = await self._vectors(group)
             partition = self._partitions.get(digest)
-            if partition is None:
+            if partition is None or not group:
                 return
             await partition.index.add([entry.number for entry in group], vectors)
         except Exception as exc:
-            if not self._closing:
-                self._failed(f"could not store: {type(exc).__name__}: {exc}", exc)
+            self._not_stored(exc)
             for entry in group:
                 self._remove(entry)
             return
         for entry in group:
-            if not self.encoder.embedder.fits(entry.text):
-                self._remove(entry)
             if entry.number in partition.entries:
                 entry.indexed = True
             else:  # it has gone meanwhile
                 partition.index.remove(entry.number)
 
-    async def _vectors(self, texts: Sequence[str]) -> Sequence[Vector]:
+    async def _vectors(self, group: list[NearEntry]) -> tuple[list[NearEntry], list[Vector]]:
+        """The entries that have vectors, with them. One that cannot be embedded, or not whole, is no entry."""
         # Asked for together, or each would be a batch of its own.
-        return await asyncio.gather(*map(self.encoder.vector, texts))
+        found = await asyncio.gather(*(self.encoder.vector(entry.text) for entry in group), return_exceptions=True)
+        good: list[NearEntry] = []
+        vectors: list[Vector] = []
+        for entry, vector in zip(group, found, strict=True):
+            if isinstance(vector, BaseException):
+                self._not_stored(vector)
+                self._remove(entry)
+            elif not self.encoder.embedder.fits(entry.text):
+                self._remove(entry)
+            else:
+                good.append(entry)
+                vectors.append(vector)
+        return good, vectors
+
+    def _not_stored(self, exc: BaseException) -> None:
+        if not self._closing:
+            self._failed(f"could not store: {type(exc).__name__}: {exc}", exc)
 
     def audit(self, audit: Audit, place: Place, recording: Recording | None, ttl: float | None = None) -> None:
         """Compare a fresh answer with what would have been served, off the request's path, and keep what is right.
