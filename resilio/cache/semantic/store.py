@@ -14,6 +14,7 @@ import logging
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Executor
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,6 +57,7 @@ class SemanticCache:
         make_index: Makes the index of a partition.
         clock: Monotonic seconds.
         rng: For the jitter of times.
+        executor: For what blocks.
         guarantee: Finds the thresholds, in guaranteed mode.
         first_number: Entries are numbered from here on; higher than those of any process before where they are saved.
     """
@@ -72,12 +74,14 @@ class SemanticCache:
         rng: random.Random,
         first_number: int = 0,
         guarantee: Guarantee | None = None,
+        executor: Executor,
     ) -> None:
         self.settings = settings
         self.encoder = encoder
         self.threshold = threshold
         self.strict = strict
         self.guarantee = guarantee
+        self._executor = executor
         self._make_index = make_index
         self._clock = clock
         self._rng = rng
@@ -459,8 +463,11 @@ class SemanticCache:
         self._start(self._warm_up())
 
     async def _warm_up(self) -> None:
+        from resilio.cache import guards
+
         try:
             await self.encoder.vector("Hello")
+            await asyncio.wrap_future(self._executor.submit(guards.prepare, "Hello"))  # reads its word lists
         except Exception as exc:
             if not self._closing:
                 self._failed(f"the embedder could not be loaded: {type(exc).__name__}: {exc}", exc)
