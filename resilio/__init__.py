@@ -34,7 +34,7 @@ from resilio.errors import (
     UnknownRoute,
     Unsupported,
 )
-from resilio.models import AttemptRecord, CacheHit, Chunk, Level, Reply, ToolCall, Usage
+from resilio.models import AttemptRecord, CacheHit, Chunk, EmbeddingReply, Level, Reply, ToolCall, Usage
 from resilio.spending import BudgetStatus, BudgetUsage
 from resilio.status import Status
 
@@ -55,6 +55,7 @@ __all__ = [
     "ControlError",
     "DeadlineExceeded",
     "Done",
+    "EmbeddingReply",
     "Exhausted",
     "InvalidRequest",
     "KeyRejected",

@@ -9,7 +9,6 @@ price is the whole price, there is none.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -111,6 +110,8 @@ def _may_be_known(provider: ProviderSettings, model: ModelSettings) -> bool:
     """Whether it is worth the import to ask: a server of one's own sells nothing, whatever its models are called."""
     if model.price_as is not None:
         return True
+    import ipaddress  # only who has a model without a price pays for it
+
     host = urlsplit(provider.base_url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_global
@@ -171,6 +172,8 @@ class _Book:
             except LookupError:
                 continue
             return seller_found.id, info
+        if model.price_as is not None:
+            raise LookupError(f"{_SOURCE} knows no model {wanted!r}, price_as; set price")
         try:
             seller = self._snapshot.find_provider(None, None, url).id
         except LookupError:

@@ -20,20 +20,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from resilio import config as configuration
 from resilio.budget import SpendCap, Unit
-from resilio.cache import CacheControl, CacheMode, Purge, cache_control
+from resilio.cache import USE, CacheControl, CacheMode, Purge, cache_control
 from resilio.catalogue import Priced, priced
 from resilio.config import Config
 from resilio.config.budgets import unpriced_budgets
 from resilio.control import FileWatch, ProviderControl
 from resilio.dispatch import Dispatcher, Engine, Stream
 from resilio.dispatch.call import Call
+from resilio.dispatch.embedding import checked_texts
 from resilio.errors import ConfigError, MalformedRequest, ResilioError, UnknownRoute
 from resilio.events import ConfigApplied, ConfigRefused, Event, Listener, tell
-from resilio.models import Identity, Message, Reply, Request
+from resilio.models import EmbeddingReply, Identity, Message, Reply, Request
 from resilio.rules import first_match
 from resilio.snapshot import Difference, difference
 from resilio.spending import BudgetUsage, Spending
@@ -52,6 +53,9 @@ logger = logging.getLogger("resilio")
 MIN_PRICE_WAIT = 1.0
 MAX_PRICE_WAIT = 3600.0
 """Seconds between two looks at the wall clock while a change of a price is awaited."""
+
+CACHE_FEATURE: Final = "semantic cache"
+"""What reports and rules know the embeddings of questions by: one batch holds those of many callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,7 @@ class Client:
         await supervisor.start()
         self._engine.spending.start()
         try:
+            self._dispatcher.cached.near.embed = self._embed_for_cache
             self._dispatcher.cached.prepare()
             await self._start_control()
             self._follow_prices()
@@ -298,6 +303,60 @@ class Client:
             route, messages, user, organisation, feature, session, tags, deadline, priority, wire, control
         )
         return StreamContext(dispatcher, call)
+
+    async def embed(
+        self,
+        route: str,
+        texts: str | Sequence[str],
+        *,
+        user: str | None = None,
+        organisation: str | None = None,
+        feature: str | None = None,
+        session: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        priority: int | None = None,
+        **wire: Any,
+    ) -> EmbeddingReply:
+        """Turn texts into vectors, under the same protections as any call.
+
+        Texts go out in batches that every target of the route takes, several at a time, all within the deadline. A
+        batch moves on to another target only if its vectors can be compared: same model, or same `embedding_space`.
+
+        Args:
+            route: Name of a route; all of its targets that can embed must make vectors of one space.
+            texts: One text or many, none of them empty. No texts are no call.
+            user: As for `complete`; so for the following.
+            organisation: The user's organisation.
+            feature: The part of your program that asks.
+            session: A conversation or agent run.
+            tags: Anything else to report by.
+            deadline: Seconds from now by which all vectors are there.
+            priority: Place in queues.
+            **wire: Sent to the provider as they are: dimensions, ...
+
+        Returns:
+            A sequence of vectors in the order of the texts, with usage, cost and attempts of all batches.
+
+        Raises:
+            MalformedRequest: `texts` is not one or many texts, or one is empty. Nothing was sent.
+            Unsupported: No target can embed, or the targets would mix vectors that cannot be compared.
+            ResilioError: As for `complete`, for the first batch that failed; the others are cancelled.
+        """
+        dispatcher = self._open()
+        inputs = checked_texts(texts)
+        call = self._call(
+            route, (), user, organisation, feature, session, tags, deadline, priority, wire, USE, inputs=inputs
+        )
+        return await dispatcher.embed(call)
+
+    async def _embed_for_cache(self, route: str, texts: Sequence[str]) -> EmbeddingReply:
+        """Embed questions of many callers at once: in the scope of none of them, and at the cost of none."""
+        token = _scope.set(_NO_SCOPE)
+        try:
+            return await self.embed(route, texts, feature=CACHE_FEATURE)
+        finally:
+            _scope.reset(token)
 
     async def complete_many(
         self, requests: Iterable[CompletionRequest], *, max_concurrency: int = 64
@@ -513,6 +572,8 @@ class Client:
         self._config = new
         if engine is not None:
             engine.spending.reconfigure(new.budgets)
+        if self._engine is not None:
+            self._follow_prices()
         applied = ConfigApplied(*found, now, source)
         logger.info("%s applied: added %s, removed %s, changed %s", source, *found)
         for section in ("control", "ledger"):
@@ -565,12 +626,14 @@ class Client:
         except BaseException:
             self._priced = before
             raise
-        self._follow_prices()
         return found
 
     def _follow_prices(self) -> None:
         """Have a task that waits for the next change of a price, where one is known to come."""
-        if self._priced.changes_at is not None and self._pricing is None:
+        if self._pricing is not None:
+            self._pricing.cancel()
+            self._pricing = None
+        if self._priced.changes_at is not None:
             self._pricing = asyncio.get_running_loop().create_task(self._keep_priced(), name="resilio prices")
             self._tasks.add(self._pricing)
             self._pricing.add_done_callback(self._tasks.discard)
@@ -583,10 +646,9 @@ class Client:
             if self._wall() >= changes_at.timestamp() and self._engine is not None:
                 try:
                     self._reprice(self._engine, self._config)
-                except Exception:  # a bug; calls go on at the old prices
+                except Exception:  # a bug; calls go on at the old prices until the next configuration
                     logger.exception("could not look prices up")
                     return
-        self._pricing = None
 
     def provider(self, name: str) -> ProviderControl:
         """One provider, to open, close, disable, drain or resume it by hand.
@@ -663,6 +725,7 @@ class Client:
         priority: int | None,
         wire: Mapping[str, Any],
         cache: CacheControl,
+        inputs: Sequence[str] | None = None,
     ) -> Call:
         """Normalise what the caller wrote: fix the deadline as an instant, attach who asks."""
         engine = self._engine
@@ -671,7 +734,14 @@ class Client:
             raise UnknownRoute(route, self.config.routes)
         scope = _scope.get()
         identity = _identity(scope.identity, user, organisation, feature, session, tags)
-        request = Request(route, _messages(messages), wire, identity, f"{self._prefix}-{next(self._ids)}")
+        request = Request(
+            route,
+            _messages(messages) if inputs is None else (),
+            wire,
+            identity,
+            f"{self._prefix}-{next(self._ids)}",
+            inputs=inputs,
+        )
         if self.config.rules:
             request = self._ruled(engine, request)
         settings = self.config.routes[request.route]
@@ -689,7 +759,7 @@ class Client:
             until=until,
             priority=priority if priority is not None else scope.priority or 0,
             caps=scope.caps,
-            later_targets=sum(rung.asks for rung in settings.ladder) - 1,
+            later_targets=0 if inputs is not None else sum(rung.asks for rung in settings.ladder) - 1,
             cache=cache,
         )
 

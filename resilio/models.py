@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "Answer",
@@ -19,6 +23,8 @@ __all__ = [
     "Capability",
     "Chunk",
     "Demand",
+    "EmbeddingReply",
+    "Embeddings",
     "HttpRequest",
     "Identity",
     "Level",
@@ -55,6 +61,8 @@ class Capability(StrEnum):
     FILES = "files"
     JSON_SCHEMA = "json_schema"
     STREAMING = "streaming"
+    EMBEDDINGS = "embeddings"
+    """Texts as vectors, in place of an answer."""
     PREFILL = "prefill"
     """Continues a last message of the assistant's own, so that a broken answer can be taken up where it stopped."""
 
@@ -149,6 +157,15 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors, decoded from one provider's reply: one for each text, in the order of the texts, all of one length."""
+
+    vectors: Sequence[list[float]]
+    usage: Usage | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who asks, for budgets, caches and reports. Strings are the caller's own."""
 
@@ -163,10 +180,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One normalised call: OpenAI-shaped messages and the caller's other wire fields, untouched."""
+    """One normalised call: OpenAI-shaped messages or texts to embed, and the caller's other wire fields, untouched."""
 
     route: str
     messages: Sequence[Message]
+    """Empty where `inputs` is set."""
     wire: Mapping[str, Any] = field(default_factory=dict)
     identity: Identity = field(default_factory=Identity)
     id: str = ""
@@ -174,6 +192,8 @@ class Request:
     """The route the caller named, where a rule chose `route`; else empty."""
     rule: str | None = None
     """Name of that rule."""
+    inputs: Sequence[str] | None = None
+    """Texts to embed; None: a completion is asked for."""
 
 
 class Demand(NamedTuple):  # one is built for each call: a third of the cost of a frozen dataclass
@@ -318,3 +338,50 @@ class Reply:
     cached: CacheHit | None = None
     """Set for an answer from the cache: `cost_usd` is then 0, `usage` that of the recorded answer, `target` whose
     answer it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingReply(Sequence[list[float]]):
+    """What `Client.embed` returns: a sequence of vectors, in the order of the texts, that knows how it came about."""
+
+    vectors: tuple[list[float], ...] = field(repr=False)
+    """As the provider gave them, all of one length; most models' have unit length."""
+    space: str
+    """Only vectors of one space can be compared: the model's `embedding_space`, by default its name."""
+    target: str
+    """Who answered; with several batches the first of them. Empty where no texts were given."""
+    usage: Usage
+    """Of all batches."""
+    latency: float
+    """Seconds from the call to the last vector."""
+    cost_usd: float | None = None
+    """Of the attempts that answered; None when a price is unknown."""
+    attempts: tuple[AttemptRecord, ...] = ()
+    """Of all batches, batch by batch."""
+    request_ids: tuple[str, ...] = ()
+    """Of the batches: each was a call of its own to those who listen to events."""
+    route: str = ""
+    """The route that served the call."""
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in each vector; 0 where there is none."""
+        return len(self.vectors[0]) if self.vectors else 0
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @overload
+    def __getitem__(self, index: int) -> list[float]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[list[float]]: ...
+
+    def __getitem__(self, index: int | slice) -> list[float] | Sequence[list[float]]:
+        return self.vectors[index]
+
+    def array(self) -> NDArray[np.float32]:
+        """The vectors as one array: float32, shape (len(self), dimension)."""
+        import numpy as np
+
+        return np.array(self.vectors, np.float32).reshape(len(self), self.dimension)

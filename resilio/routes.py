@@ -19,7 +19,7 @@ from resilio.actor import ModelRecord, ProviderRecord
 from resilio.config import ModelSettings, NestedRoute, RetryBudgetSettings, RouteSettings, TargetSettings
 from resilio.errors import ConfigError
 from resilio.models import Capability
-from resilio.providers import Codec
+from resilio.providers import Codec, EmbeddingCodec
 from resilio.quantiles import RecentQuantiles
 from resilio.retry import RetryBudget
 from resilio.routing import STRATEGIES, Strategy, TargetView, as_configured, view_of_group
@@ -50,11 +50,18 @@ class RouteTarget:
     def name(self) -> str:
         return self.record.name
 
+    @property
+    def embedding_space(self) -> str:
+        """What its vectors may be compared with: those of the same space."""
+        return self.model.embedding_space or self.settings.model
+
     def lacks(self, needs: frozenset[Capability], size: PromptSize) -> str | None:
         """What this target lacks to serve a request, or None when it can."""
         model = self.model
         if missing := needs - model.capabilities:
             return "cannot do " + ", ".join(sorted(missing))
+        if Capability.EMBEDDINGS in needs and not isinstance(self.codec, EmbeddingCodec):
+            return f"cannot do embeddings: providers of kind {self.codec.kind} have none"
         window = model.context_window
         if window is not None and self.record.tokens.at_least(size) > window:
             tokens = self.record.tokens.estimate(size)

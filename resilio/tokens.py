@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from resilio.models import Request
 
-__all__ = ["UNLEARNED_ERROR", "PromptSize", "TokenEstimator", "TokenEstimatorStatistics", "prompt_size"]
+__all__ = ["UNLEARNED_ERROR", "PromptSize", "TokenEstimator", "TokenEstimatorStatistics", "prompt_size", "text_bytes"]
 
 BYTES_A_TOKEN: Final = 4
 """About right for English; code has fewer, and no common tokeniser has many more."""
@@ -78,6 +77,8 @@ class PromptSize(NamedTuple):
 
 def prompt_size(request: Request) -> PromptSize:
     """Measure a request, a microsecond for a few messages. Nonsense counts as nothing: `encode` refuses it."""
+    if request.inputs is not None:
+        return PromptSize(sum(map(text_bytes, request.inputs)))
     size = others = 0
     messages: Sequence[object] = request.messages
     for message in messages:
@@ -85,7 +86,7 @@ def prompt_size(request: Request) -> PromptSize:
             continue
         for name, value in message.items():
             if isinstance(value, str):
-                size += len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
+                size += text_bytes(value)
             elif name == "content" and isinstance(value, Sequence):
                 for part in value:
                     text, tokens = _part_size(part)
@@ -103,6 +104,11 @@ def prompt_size(request: Request) -> PromptSize:
             size += _json_size(value)
             tools = tools or name != "response_format"
     return PromptSize(size, others, tools)
+
+
+def text_bytes(text: str) -> int:
+    """Its length in UTF-8; half a surrogate pair, which is no character, counts as one byte."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _part_size(part: Any) -> tuple[int, int]:
@@ -139,6 +145,11 @@ class TokenEstimatorStatistics(NamedTuple):
     overhead: float | None
     error: float
     """Share by which a prompt may have more tokens than estimated: what budgets reserve on top."""
+
+
+def _median(values: list[float]) -> float:
+    """The upper one of two: `statistics.median` would cost its import, and that is dear."""
+    return sorted(values)[len(values) // 2]
 
 
 class _Line:
@@ -209,12 +220,12 @@ class _Line:
             if high[0] > low[0] * 1.5
         ]
         if len(slopes) >= _FIRST // 2:
-            slope = median(slopes)
-            overhead = median(tokens - slope * size for size, tokens in points)
+            slope = _median(slopes)
+            overhead = _median([tokens - slope * size for size, tokens in points])
             if slope > 0 and overhead >= 0:
                 self.slope, self.overhead = slope, overhead
                 return
-        self.slope, self.overhead = median(tokens / size for size, tokens in points), 0.0
+        self.slope, self.overhead = _median([tokens / size for size, tokens in points]), 0.0
 
 
 class TokenEstimator:

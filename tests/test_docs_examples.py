@@ -11,6 +11,7 @@ import shlex
 import tomllib
 from argparse import ArgumentParser
 from dataclasses import dataclass
+from functools import partialmethod
 from importlib import import_module
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from resilio import Client
 from resilio.bench.scenario import read_scenario
 from resilio.cli import COMMANDS
 from resilio.config import load_config
-from resilio.testing import Script, ScriptedTransport, SimulatedProvider, VirtualTimeLoop, run
+from resilio.testing import InlineExecutor, Script, ScriptedTransport, SimulatedProvider, VirtualTimeLoop, run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -196,6 +197,8 @@ def test_code_runs_as_printed(block, tmp_path, monkeypatch):
         if "from_file" in block.text:
             transport = simulated(tomllib.loads(toml.text))
             monkeypatch.setattr("resilio.client._aiohttp_transport", lambda: transport)
+            # Virtual time runs no threads.
+            monkeypatch.setattr(Client, "__init__", partialmethod(Client.__init__, executor=InlineExecutor()))
     perform(block, names_for(block, toml))
 
 

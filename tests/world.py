@@ -29,6 +29,8 @@ class World:
     providers: Mapping[str, SimulatedProvider]
     transport: ScriptedTransport
     events: list[Event] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    """What the client was opened with, to be changed and loaded again."""
 
     def calls(self, name: str) -> int:
         """Requests this provider saw."""
@@ -102,4 +104,4 @@ async def world(
         executor=InlineExecutor(),
         ledger=ledger,
     ) as llm:
-        yield World(llm, providers, transport, events)
+        yield World(llm, providers, transport, events, config)

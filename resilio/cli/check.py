@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from typing import Final
 
+from resilio.catalogue import priced
 from resilio.cli.screen import Screen
 from resilio.config import load_config
 from resilio.config.explain import explain
@@ -36,7 +38,8 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
         ConfigError: It is wrong.
     """
     try:
-        found = explain(load_config(options.file))
+        known = priced(load_config(options.file), datetime.now(UTC))
+        found = explain(known.config, known.unknown, known.hint)
     except ConfigError as exc:
         if options.json:
             screen.json({"sound": False, "file": options.file, "problems": exc.problems})

@@ -19,13 +19,22 @@ from resilio.config.settings import (
     STATIC_THRESHOLDS,
     Config,
     ModelSettings,
+    Price,
     ProviderSettings,
     RetrySettings,
     RouteSettings,
     RuleSettings,
     TargetSettings,
 )
-from resilio.config.wording import breaker_lines, condition_words, provider_lines, route_lines, rule_line, seconds
+from resilio.config.wording import (
+    breaker_lines,
+    condition_words,
+    price_words,
+    provider_lines,
+    route_lines,
+    rule_line,
+    seconds,
+)
 from resilio.models import Capability
 
 __all__ = ["Explanation", "ProviderExplanation", "RouteExplanation", "RuleExplanation", "TargetExplanation", "explain"]
@@ -41,6 +50,7 @@ class TargetExplanation:
             for a target that no call gets to.
         share_of_deadline: `first_token_at_worst` as a share of the deadline, 0 to 1.
         lacks: Capabilities it does not have.
+        price: In words; None: unknown, and so is what its calls cost.
         through: The nested routes on the way to it, outermost first.
         share: Of all calls of the route, those that ask it first, 0 to 1, while every target is well;
             None where load, price or a strategy of one's own decides.
@@ -53,7 +63,8 @@ class TargetExplanation:
     share_of_deadline: float | None
     context_window: int | None
     lacks: tuple[str, ...]
-    price_known: bool
+    price: str | None
+    price_source: str | None
     through: tuple[str, ...]
     share: float | None
 
@@ -137,8 +148,14 @@ class Explanation:
         return plain
 
 
-def explain(config: Config) -> Explanation:
-    """Explain a configuration that `load_config` has checked."""
+def explain(config: Config, unpriced: Mapping[str, str] | None = None, hint: str = "") -> Explanation:
+    """Explain a configuration that `load_config` has checked.
+
+    Args:
+        config: With the prices that were found elsewhere filled in, where somebody has looked.
+        unpriced: By target, why none was found.
+        hint: What would find more.
+    """
     providers = {provider.name: provider for provider in config.providers}
     used: dict[str, list[str]] = {name: [] for name in providers}
     for route in config.routes.values():
@@ -146,9 +163,9 @@ def explain(config: Config) -> Explanation:
             used[name].append(route.name)
     return Explanation(
         providers=tuple(_provider(provider, tuple(used[provider.name])) for provider in config.providers),
-        routes=tuple(_route(route, config, providers) for route in config.routes.values()),
+        routes=tuple(_route(route, config, providers, unpriced or {}) for route in config.routes.values()),
         rules=tuple(_rule(rule, config) for rule in config.rules),
-        notes=tuple(_notes(config, used)),
+        notes=(*_notes(config, used), *([hint] if hint else [])),
     )
 
 
@@ -173,7 +190,9 @@ def _rule(rule: RuleSettings, config: Config) -> RuleExplanation:
 # --- one route -------------------------------------------------------------------------------
 
 
-def _route(route: RouteSettings, config: Config, providers: Mapping[str, ProviderSettings]) -> RouteExplanation:
+def _route(
+    route: RouteSettings, config: Config, providers: Mapping[str, ProviderSettings], unpriced: Mapping[str, str]
+) -> RouteExplanation:
     deadline = config.defaults.deadline if route.deadline is None else route.deadline
     own = [leaf.target for leaf in leaves(config.routes, route.name)]
     models = {target.name: providers[target.provider].models[target.model] for target in own}
@@ -197,7 +216,12 @@ def _route(route: RouteSettings, config: Config, providers: Mapping[str, Provide
         nobody_can=tuple(nobody),
         notes=(),
     )
-    notes = (*_clock_notes(explained), *_weight_notes(route), *_target_notes(route, own, models, providers))
+    notes = (
+        *_clock_notes(explained),
+        *_weight_notes(route),
+        *_target_notes(route, own, models, providers),
+        *_price_notes(route, models, unpriced),
+    )
     return RouteExplanation(**{name: getattr(explained, name) for name in explained.__slots__[:-1]}, notes=notes)
 
 
@@ -231,7 +255,8 @@ def _targets(
                 share_of_deadline=None if worst is None else worst / deadline,
                 context_window=model.context_window,
                 lacks=tuple(cap.value for cap in Capability if cap in ALL_CAPABILITIES - model.capabilities),
-                price_known=model.price is not None,
+                price=None if model.price is None else _price(model.price),
+                price_source=None if model.price is None else model.price.source,
                 through=leaf.through,
                 share=None if shares is None else shares.get(target.name, 0.0),
             )
@@ -325,10 +350,24 @@ def _target_notes(
         if slow >= clock:
             later = f"slow_first_token, {seconds(slow)}, is not below its first-token clock, {seconds(clock)}"
             yield f"{target.name} is never counted as slow: {later}"
+
+
+def _price(price: Price) -> str:
+    more = [f"dearer over {number(step.above)} tokens" for step in price.long_prompts[:1]]
+    more += [f"apart for {', '.join(price.service)}"] if price.service else []
+    return "; ".join([f"USD for 1M tokens: {price_words(price)}", *more])
+
+
+def _price_notes(
+    route: RouteSettings, models: Mapping[str, ModelSettings], unpriced: Mapping[str, str]
+) -> Iterator[str]:
     unknown = [name for name, model in models.items() if model.price is None]
     if unknown:
         last = ", so strategy cheapest takes them last" if route.strategy == "cheapest" else ""
-        yield f"no price is given for {', '.join(unknown)}{last}"
+        yield f"no price is known for {', '.join(unknown)}{last}"
+    for reason in dict.fromkeys(unpriced[name] for name in unknown if name in unpriced):
+        names = ", ".join(name for name in unknown if unpriced.get(name) == reason)
+        yield f"the price of {names}: {reason}"
 
 
 # --- one provider ----------------------------------------------------------------------------

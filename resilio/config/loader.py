@@ -21,7 +21,6 @@ from resilio.config.checks import check_cache_rungs, check_routes, check_table
 from resilio.config.credentials import Credentials, check_url
 from resilio.config.faq import read_faq
 from resilio.config.network import DIRECT, Networks
-from resilio.config.price_file import with_price_file
 from resilio.config.problems import Path, Problems, listed, shown
 from resilio.config.reader import Reader, fields_of
 from resilio.config.rules import check_rules
@@ -152,6 +151,8 @@ class _Document:
         providers = tuple(provider for provider in named.values() if provider is not None)
         prices = others.get("prices")
         if isinstance(prices, PricesSettings) and prices.file:
+            from resilio.config.price_file import with_price_file  # only who has such a file pays for its import
+
             providers = with_price_file(self.problems, self.reader, prices.file, self.folder, providers)
         check_cache_rungs(self.problems, routes, others.get("cache"))
         others = self._beside(others)

@@ -267,6 +267,14 @@ class ModelSettings:
     service_tier: Annotated[
         str | None, Setting("billed at this tier where neither call nor answer names one: batch, flex, ...")
     ] = None
+    embedding_space: Annotated[
+        str | None,
+        Setting("models with the same space make vectors that can be compared; None: the model's name"),
+    ] = None
+    max_embedding_inputs: Annotated[int, _count("texts in one request for embeddings")] = 2048
+    max_embedding_tokens: Annotated[
+        int, Setting("tokens in one request for embeddings, counted high at two bytes each", "tokens", above=0)
+    ] = 300_000
 
 
 REASONING_FIRST_TOKEN: Final = 120.0

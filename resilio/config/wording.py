@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from resilio.config.problems import number
-from resilio.config.settings import BreakerSettings, Condition
+from resilio.config.settings import BreakerSettings, Condition, Rates
 
 if TYPE_CHECKING:
     from resilio.config.explain import ProviderExplanation, RouteExplanation, RuleExplanation
 
-__all__ = ["breaker_lines", "condition_words", "provider_lines", "route_lines", "rule_line", "seconds"]
+__all__ = ["breaker_lines", "condition_words", "price_words", "provider_lines", "route_lines", "rule_line", "seconds"]
 
 _STRATEGIES: Final[Mapping[str, str]] = {
     "priority": "in this order, the first that can take the call",
@@ -38,6 +38,8 @@ def route_lines(route: RouteExplanation) -> Iterator[str]:
         if target.share is not None and 0 < target.share < 1:
             first = f"asked first by {_percent(target.share)} of the calls; "
         yield f"    {place}. {target.name}{through}: {first}{clock}{lacks}"
+        if target.price is not None:
+            yield f"       {target.price} (from {target.price_source})"
     if route.nobody_can:
         yield f"  no target can serve calls that need {', '.join(route.nobody_can)}: they are refused unsent"
     clocks = ", ".join(
@@ -80,6 +82,16 @@ def condition_words(when: Condition) -> Iterator[str]:
         yield f"with at least {when.min_input_tokens} input tokens"
     if when.max_input_tokens is not None:
         yield f"with at most {when.max_input_tokens} input tokens"
+
+
+def price_words(rates: Rates) -> str:
+    """Rates in one line, with what more there is to a price; US dollars for a million tokens."""
+    names = (("cache_read", "cached"), ("cache_write_5m", "written 5 min"), ("cache_write_1h", "written 1 h"))
+    found = [f"in {number(rates.input)}", f"out {number(rates.output)}"]
+    found += [f"{words} {number(rate)}" for name, words in names if (rate := getattr(rates, name)) is not None]
+    if rates.reasoning is not None:
+        found.append(f"reasoning {number(rates.reasoning)}")
+    return ", ".join(found)
 
 
 def provider_lines(provider: ProviderExplanation) -> Iterator[str]:

@@ -3,9 +3,10 @@
     received -> (ladder: rung by rung) -> targets that can serve it -> what it may spend -> lease -> one HTTP
     attempt under its clocks -> settle -> answer, or the next step its error's class allows -> settled
 
-`Dispatcher.complete` and `Dispatcher.open_stream` differ only in what one attempt is: a whole answer, or an
-upstream stream up to its first content (a `Leg`). Everything that decides where a request goes next stands
-here; how bytes travel stands in `attempt.py` and `leg.py`, two attempts side by side in `hedge.py`.
+`Dispatcher.complete`, `Dispatcher.open_stream` and `Dispatcher.embed` differ only in what one attempt is: a whole
+answer, an upstream stream up to its first content (a `Leg`), or vectors for a batch of texts. Everything that
+decides where a request goes next stands here; how bytes travel stands in `attempt.py` and `leg.py`, two attempts
+side by side in `hedge.py`, how texts are batched in `embedding.py`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from resilio import ladder
 from resilio.actor import Lease, Outcome
 from resilio.budget import Unit
 from resilio.config import RungSettings
-from resilio.dispatch.attempt import Attempt, Engine
+from resilio.dispatch.attempt import Attempt, Embedded, Engine
 from resilio.dispatch.cached import Cached, RecordedStream, Slot
 from resilio.dispatch.call import Call, Plan
+from resilio.dispatch.embedding import EMBEDS, embed_all, embedding_targets, longest_of, one_space
 from resilio.dispatch.hedge import Failure, Try, once, race
 from resilio.dispatch.leg import Leg, forget_frames
 from resilio.dispatch.money import widest
@@ -39,7 +41,7 @@ from resilio.errors import (
     UnknownRoute,
     Unsupported,
 )
-from resilio.models import Reply
+from resilio.models import EmbeddingReply, Reply
 from resilio.retry import backoff
 from resilio.spending import Reservation
 from resilio.statemachines.request import RequestState
@@ -78,6 +80,25 @@ class Dispatcher:
         """A stream that has its first content; whatever failed before it left no trace but its attempts."""
         slot = self.cached.slot(call, stream=True)
         return await (self._open(call) if slot is None else self.cached.open_stream(call, slot, self._open))
+
+    async def embed(self, call: Call) -> EmbeddingReply:
+        """A vector for each text of the request, in batches that its targets take, or the precise error."""
+        return await embed_all(call, self._embed)
+
+    async def _embed(self, call: Call) -> Embedded:
+        """One batch. There is no ladder below it: no cache and no simpler model has vectors of this space."""
+        try:
+            route = call.enter().get(call.request.route)
+            if route is None:  # a reload has taken it away since the batch before
+                raise UnknownRoute(call.request.route, ())
+            call.flow.step("miss")
+            call.flow.step("reserve")
+            got = await self._run(call, self._plan(call, route), Attempt.embed, hold_back=0)
+        except BaseException as exc:
+            call.fail(exc)
+            raise
+        call.succeed(got.reply)
+        return got
 
     async def _complete(self, call: Call) -> Reply:
         try:
@@ -286,17 +307,23 @@ class Dispatcher:
         Raises:
             Unsupported: None can; nothing was sent.
         """
-        needs = route.targets[0].codec.needs(call.request)
-        size = prompt_size(call.request)
+        inputs = call.request.inputs
+        size = longest = prompt_size(call.request)
+        if inputs is None:
+            needs = route.targets[0].codec.needs(call.request)
+        else:  # a context window has to hold each text, not all of them
+            needs, longest = EMBEDS, longest_of(inputs)
         able: list[RouteTarget] = []
         lacking: dict[str, str] = {}
         for target in route.targets:
-            if (lack := target.lacks(needs, size)) is None:
+            if (lack := target.lacks(needs, longest)) is None:
                 able.append(target)
             else:
                 lacking[target.name] = lack
         if not able:
             raise Unsupported(route.settings.name, lacking)
+        if inputs is not None:  # also of those whose window is too small today: tomorrow's texts are shorter
+            one_space(route, embedding_targets(route))
         return Plan(call, route, able, size, [f"{name}: {what}" for name, what in lacking.items()])
 
     async def _lease(self, call: Call, plan: Plan) -> tuple[RouteTarget, Lease]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from resilio.actor import Lease, Outcome
 from resilio.budget import Need
@@ -28,11 +29,24 @@ from resilio.errors import (
 )
 from resilio.events import AttemptEnded, Event, Listener, tell
 from resilio.models import Answer, AttemptRecord, Capability, HttpRequest, Reply, Request, Usage
+from resilio.providers import EmbeddingCodec
 from resilio.spending import Reservation, Spending
 from resilio.supervisor import RouteTarget, Supervisor
 from resilio.transport import Exchange, Response, Transport
 
-__all__ = ["Attempt", "Engine"]
+__all__ = ["Attempt", "Embedded", "Engine"]
+
+T = TypeVar("T")
+
+MAX_VECTOR_BYTES = 128 * 1024
+"""Room for one vector in a response: 4,096 numbers at 32 bytes each, as JSON."""
+
+
+class Embedded(NamedTuple):
+    """What an attempt at embedding brings: the books of it, and a vector for each text."""
+
+    reply: Reply
+    vectors: Sequence[list[float]]
 
 
 @dataclass(slots=True)
@@ -88,27 +102,47 @@ class Attempt:
         self.prefilled = ""
         """What is sent beyond the call's own messages."""
 
-    # --- the two kinds of attempt --------------------------------------------------------------
+    # --- the kinds of attempt --------------------------------------------------------------
 
     async def ask(self) -> Reply:
         """A whole answer."""
+        answer = await self._fetch(self.target.codec.decode, self.target.provider.settings.max_body_bytes)
+        usage = self.call.usage_or_estimate(answer.usage, self.plan, answer)
+        self.succeed(usage, slow=False)
+        return self.call.reply(answer, self.target, complete=True, usage=usage)
+
+    async def embed(self) -> Embedded:
+        """Vectors for the texts of the request."""
+        inputs, codec = self.call.request.inputs or (), self.target.codec
+        assert isinstance(codec, EmbeddingCodec), "`RouteTarget.lacks` leaves out targets without"
+        # The limit is for texts; vectors of 2048 inputs are larger than any answer.
+        limit = self.target.provider.settings.max_body_bytes + len(inputs) * MAX_VECTOR_BYTES
+        made = await self._fetch(partial(codec.decode_embeddings, count=len(inputs)), limit)
+        usage = made.usage or Usage(self.plan.demand.input_tokens, estimated=True)
+        self.succeed(usage, slow=False)
+        nothing = Answer("", "stop", made.usage, model=made.model)
+        return Embedded(self.call.reply(nothing, self.target, complete=True, usage=usage), made.vectors)
+
+    async def _fetch(self, decode: Callable[[int, Mapping[str, str], bytes], T], max_bytes: int) -> T:
+        """Send, and read the whole response; settles an attempt that fails, and no other."""
         window = self.plan.answer_window(self.started, self.target)
         try:
             response = None
             try:
                 async with asyncio.timeout_at(window.until) as scope:
                     response = await self._send(scope, window, stream=False)
-                    body = await response.read(self.target.provider.settings.max_body_bytes)
+                    body = await response.read(max_bytes)
             except TimeoutError as exc:
                 raise self._clock_error() from exc
             finally:
                 if response is not None:
                     response.close()
-            answer = self._read(response, body)
+            if 200 <= response.status < 300:
+                return decode(response.status, response.headers, body)
+            raise self.target.codec.error(response.status, response.headers, body, wall_now=self.engine.wall())
         except BaseException as exc:
             self.fail(exc)
             raise
-        return self._finish(answer)
 
     async def open_leg(self, before: str | None = None) -> Leg:
         """A stream up to and including its first content.
@@ -175,16 +209,7 @@ class Attempt:
         target, lease, engine = self.target, self.lease, self.engine
         self._window = window
         base_url = target.provider.settings.base_url or (await target.local.start() if target.local else "")
-        encoded = target.codec.encode(
-            request or self.call.request,
-            target.settings,
-            base_url=base_url,
-            key=lease.key.secret,
-            headers=target.provider.settings.headers,
-            stream=stream,
-            max_output_tokens=self.plan.max_output_tokens,
-        )
-
+        encoded = self._encoded(request or self.call.request, base_url, stream=stream)
         exchange = self._exchange
         self._scope, self._inside, self._streams = scope, window, stream
         exchange.on_connecting, exchange.on_connected = self._connecting, self._connected
@@ -202,6 +227,23 @@ class Attempt:
         if readings := target.codec.limits(response.headers, wall_now=engine.wall()):
             lease.learn(engine.clock(), readings)
         return response
+
+    def _encoded(self, request: Request, base_url: str, *, stream: bool) -> HttpRequest:
+        """The request in the target's wire format."""
+        target, codec = self.target, self.target.codec
+        key, headers = self.lease.key.secret, target.provider.settings.headers
+        if request.inputs is not None:
+            assert isinstance(codec, EmbeddingCodec), "`RouteTarget.lacks` leaves out targets without"
+            return codec.encode_embeddings(request, target.settings, base_url=base_url, key=key, headers=headers)
+        return codec.encode(
+            request,
+            target.settings,
+            base_url=base_url,
+            key=key,
+            headers=headers,
+            stream=stream,
+            max_output_tokens=self.plan.max_output_tokens,
+        )
 
     def _connecting(self) -> None:
         """A new connection is being opened: the connect clock runs."""
@@ -232,12 +274,6 @@ class Attempt:
             self._waited = 0.0
             self._exchange.fresh = True
             return await self.engine.transport.send(request, self._exchange)
-
-    def _read(self, response: Response, body: bytes) -> Answer:
-        codec = self.target.codec
-        if 200 <= response.status < 300:
-            return codec.decode(response.status, response.headers, body)
-        raise codec.error(response.status, response.headers, body, wall_now=self.engine.wall())
 
     # --- money ---------------------------------------------------------------------------------
 
@@ -272,12 +308,6 @@ class Attempt:
 
     # --- the one way back ------------------------------------------------------------------------
 
-    def _finish(self, answer: Answer) -> Reply:
-        call = self.call
-        usage = call.usage_or_estimate(answer.usage, self.plan, answer)
-        self.succeed(usage, slow=False)
-        return call.reply(answer, self.target, complete=True, usage=usage)
-
     def succeed(self, usage: Usage, *, slow: bool, latency: float | None = None) -> None:
         """Settle a whole answer; `latency` where the time since admission is not all the target's."""
         now = self.engine.clock()
@@ -285,7 +315,8 @@ class Attempt:
         probe = self.lease.probe
         stale = self.lease.settle(now, outcome, usage=usage, latency=latency)
         self._pay(usage)
-        self.plan.route.output_lengths.add(usage.output_tokens)
+        if self.call.request.inputs is None:
+            self.plan.route.output_lengths.add(usage.output_tokens)
         if not usage.estimated and not self.prefilled:  # such a request was longer than what was measured
             self.target.record.tokens.learn(self.plan.size, usage.input_tokens)
         self._record(AttemptRecord(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.budget import Need, SpendCap
@@ -94,6 +95,18 @@ class Call:
         self.winner: RouteTarget | None = None
         self.snapshot: Snapshot[RouteRecord] | None = None
         """The configuration it began under and goes by, whatever is loaded meanwhile; None before and after."""
+
+    def part(self, inputs: Sequence[str], number: int) -> Call:
+        """A call for some of the texts to embed: the same caller, deadline and caps, books of its own."""
+        return Call(
+            self.engine,
+            replace(self.request, inputs=inputs, id=f"{self.request.id}.{number}"),
+            deadline=self.deadline,
+            until=self.until,
+            priority=self.priority,
+            caps=self.caps,
+            cache=self.cache,
+        )
 
     def waiting(self) -> None:
         """The call waits: in a queue, or between two attempts."""
@@ -282,7 +295,8 @@ class Plan:
         """The text that was handed out already, which a target is given on top to go on with."""
         self.needs: dict[str, Need] = {}
         """What an attempt can use at most, by target, once somebody asked."""
-        self.max_output_tokens = _asked(call.request) or route.settings.max_output_tokens
+        embeds = call.request.inputs is not None
+        self.max_output_tokens = 0 if embeds else _asked(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
 
     def _expected_output(self) -> int:

@@ -108,7 +108,7 @@ def _streams(attempt: Attempt, begin: Try[T]) -> bool:
     """Whether its first content tells how fast the target is; else only the whole answer does."""
     if begin is Attempt.whole:
         return Capability.STREAMING in attempt.target.model.capabilities
-    return begin is not Attempt.ask
+    return begin is not Attempt.ask and begin is not Attempt.embed
 
 
 def _start(attempt: Attempt, begin: Try[T]) -> asyncio.Task[T | Failure]:

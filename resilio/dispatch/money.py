@@ -28,7 +28,8 @@ _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 def need_of(call: Call, plan: Plan, target: RouteTarget) -> Need:
     """The most the plan's next attempt can use on this target."""
     wire = call.request.wire
-    bound = answer_bound(wire, plan.route.settings.max_output_tokens)
+    embeds = call.request.inputs is not None  # vectors are no tokens
+    bound = 0 if embeds else answer_bound(wire, plan.route.settings.max_output_tokens)
     if bound is None:
         most, choices = target.model.max_output_tokens, _choices(wire)
         bound = None if most is None or choices is None else most * choices

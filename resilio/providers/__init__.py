@@ -6,10 +6,10 @@ recordings and `resilio.testing.check_codec` to prove it.
 
 from __future__ import annotations
 
-from resilio.providers.base import Codec, StreamDecoder
+from resilio.providers.base import Codec, EmbeddingCodec, StreamDecoder
 from resilio.providers.openai import OpenAICodec
 
-__all__ = ["REGISTRY", "Codec", "OpenAICodec", "StreamDecoder"]
+__all__ = ["REGISTRY", "Codec", "EmbeddingCodec", "OpenAICodec", "StreamDecoder"]
 
 REGISTRY: dict[str, Codec] = {
     "openai": OpenAICodec("openai"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from resilio.config import TargetSettings
 from resilio.errors import ProviderError
-from resilio.models import Answer, Capability, Chunk, HttpRequest, LimitReading, Request
+from resilio.models import Answer, Capability, Chunk, Embeddings, HttpRequest, LimitReading, Request
 
-__all__ = ["Codec", "StreamDecoder"]
+__all__ = ["Codec", "EmbeddingCodec", "StreamDecoder"]
 
 
 class StreamDecoder(Protocol):
@@ -109,4 +109,33 @@ class Codec(Protocol):
 
     def estimate_tokens(self, request: Request) -> int:
         """A quick count of the prompt's tokens: UTF-8 bytes / 4."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingCodec(Protocol):
+    """What a wire format offers beside a `Codec`'s methods where it has embeddings; errors are the codec's as ever."""
+
+    def encode_embeddings(
+        self,
+        request: Request,
+        target: TargetSettings,
+        *,
+        base_url: str,
+        key: str | None,
+        headers: Mapping[str, str],
+    ) -> HttpRequest:
+        """Build the request for vectors of `request.inputs`, which are not empty.
+
+        Raises:
+            Unencodable: The request holds what the wire format has no form for.
+        """
+        ...
+
+    def decode_embeddings(self, status: int, headers: Mapping[str, str], body: bytes, *, count: int) -> Embeddings:
+        """Read a whole successful (2xx) response to a request with `count` texts.
+
+        Raises:
+            ProviderError: It is not `count` vectors of one length and of finite numbers, or an error inside a 200.
+        """
         ...

@@ -124,6 +124,7 @@ def _completion(script: Script, body: Mapping[str, Any], identity: str, created:
         pieces, finish = pieces[:most], "length"
     n = body.get("n") or 1
     prompt = max(1, len(wire.prompt_text(messages).encode()) // 4)
+    tier = body.get("service_tier")
     written = n * (len(pieces) + sum(len(call["function"]["arguments"]) // 4 + 1 for call in calls))
     return wire.Completion(
         identity,
@@ -134,6 +135,7 @@ def _completion(script: Script, body: Mapping[str, Any], identity: str, created:
         tool_calls=calls,
         n=n,
         usage=_usage(prompt, written, 0),
+        service_tier=tier if isinstance(tier, str) and tier != "auto" else "default",
     )
 
 

@@ -15,6 +15,7 @@ from resilio.config.settings import Setting
 __all__ = [
     "ERRORS",
     "FAULTS",
+    "BadVectors",
     "ConnectHang",
     "Cut",
     "EmptyChoices",
@@ -220,6 +221,17 @@ class NoPrefill:
 
 
 @dataclass(frozen=True, slots=True)
+class BadVectors:
+    """Embeddings that are not what they should be; of these, only `shuffled` is a whole answer, in another order.
+
+    `missing`: one too few; `twin`: two with the same index; `ragged`: one shorter than the rest; `nan`: numbers that
+    are not finite, in base64, for JSON has none.
+    """
+
+    how: Literal["missing", "shuffled", "twin", "ragged", "nan"] = "missing"
+
+
+@dataclass(frozen=True, slots=True)
 class Headers:
     """More response headers, such as rate limits; they go with a healthy answer or with another fault."""
 
@@ -229,7 +241,7 @@ class Headers:
 Fault = (
     Error | Refused | ConnectHang | Stale | Reset | Silence | SlowFirstToken | Cut | Stall | Malformed
     | Terminator | UsageReport | Html | EmptyChoices | TruncatedJson | Giant | ErrorFrame | Refusal
-    | NoPrefill | Headers
+    | NoPrefill | BadVectors | Headers
 )  # fmt: skip
 
 FAULTS: Final[Mapping[str, type[Fault]]] = {
@@ -252,6 +264,7 @@ FAULTS: Final[Mapping[str, type[Fault]]] = {
     "error_frame": ErrorFrame,
     "refusal": Refusal,
     "no_prefill": NoPrefill,
+    "bad_vectors": BadVectors,
     "headers": Headers,
 }
 """The names scripts use in TOML."""

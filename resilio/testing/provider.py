@@ -32,6 +32,7 @@ from resilio.testing.faults import (
 from resilio.testing.loop import wall_clock
 from resilio.testing.reaction import Connect, Ending, Outcome, Reaction, SeenRequest
 from resilio.testing.script import Script
+from resilio.testing.vectors import vectors_reaction
 
 __all__ = ["SimulatedProvider", "loop_time", "loop_wall"]
 
@@ -204,24 +205,11 @@ class SimulatedProvider:
             identity = f"chatcmpl-{self._rng.getrandbits(64):016x}"
             return chat_reaction(self._script, seen.body, seen.faults, self._rng, identity, created)
         if seen.path.endswith("/embeddings"):
-            return self._embeddings(seen.body)
+            took = self._script.first_token.draw(self._rng)
+            return vectors_reaction(seen.body, seen.faults, took, self._dimensions)
         if seen.path.endswith("/models"):
             return Reaction(200, {}, [(0.0, wire.models_body(self._models or (), created))])
         return _bad(f"Invalid URL ({seen.method} {seen.path})", status=404)
-
-    def _embeddings(self, body: Mapping[str, Any]) -> Reaction:
-        given = body.get("input")
-        texts = [given] if isinstance(given, str) else given
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            return _bad("'input' must be a string or a list of strings.", "input")
-        made = wire.embeddings_body(
-            str(body["model"]),
-            texts,
-            int(body.get("dimensions") or self._dimensions),
-            as_base64=body.get("encoding_format") == "base64",
-            tokens=sum(max(1, len(text.encode()) // 4) for text in texts),
-        )
-        return Reaction(200, {}, [(0.0, made)], head_delay=self._script.first_token.draw(self._rng))
 
 
 def _connection_fault(faults: tuple[Fault, ...], fresh: bool) -> Reaction | None:

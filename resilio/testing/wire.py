@@ -1,4 +1,4 @@
-"""The simulated provider's side of OpenAI's wire format: answers, chunks, vectors and errors as bytes.
+"""The simulated provider's side of OpenAI's wire format: answers, chunks and errors as bytes.
 
 Shapes follow OpenAI's API reference (November 2026). Pure: ids, times and numbers are arguments.
 Text is cut into words, each one token, so that a reader can count what was lost.
@@ -6,10 +6,7 @@ Text is cut into words, each one token, so that a reader can count what was lost
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +19,6 @@ __all__ = [
     "DONE",
     "Completion",
     "content_text",
-    "embeddings_body",
     "error_body",
     "models_body",
     "prompt_text",
@@ -67,6 +63,7 @@ class Completion:
     tool_calls: Sequence[Mapping[str, Any]] = ()
     n: int = 1
     usage: Mapping[str, Any] | None = None
+    service_tier: str = "default"
 
     def body(self) -> bytes:
         """The unary response."""
@@ -89,7 +86,7 @@ class Completion:
             "created": self.created,
             "model": self.model,
             "choices": choices,
-            "service_tier": "default",
+            "service_tier": self.service_tier,
             "system_fingerprint": "fp_simulated",
         }
         if self.usage is not None:
@@ -101,7 +98,7 @@ class Completion:
         tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
         common = {"id": self.id, "object": "chat.completion.chunk", "created": self.created}
         head = b"data: " + orjson.dumps(
-            common | {"model": self.model, "service_tier": "default", "system_fingerprint": "fp_simulated"}
+            common | {"model": self.model, "service_tier": self.service_tier, "system_fingerprint": "fp_simulated"}
         )
         head = head[:-1] + b',"choices":['
         opening, content, closing = [], [], []
@@ -150,24 +147,3 @@ def models_body(models: Sequence[str], created: int) -> bytes:
     """``GET /v1/models``."""
     data = [{"id": name, "object": "model", "created": created, "owned_by": "simulated"} for name in models]
     return orjson.dumps({"object": "list", "data": data})
-
-
-def embeddings_body(model: str, texts: Sequence[str], dimensions: int, *, as_base64: bool, tokens: int) -> bytes:
-    """``POST /v1/embeddings``: vectors of unit length that depend on the text alone."""
-    data = []
-    for index, text in enumerate(texts):
-        vector = _vector(text, dimensions)
-        packed: Any = vector
-        if as_base64:
-            packed = base64.b64encode(struct.pack(f"<{dimensions}f", *vector)).decode()
-        data.append({"object": "embedding", "index": index, "embedding": packed})
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return orjson.dumps({"object": "list", "data": data, "model": model, "usage": usage})
-
-
-def _vector(text: str, dimensions: int) -> list[float]:
-    """Bytes of a hash, spread over -1 to 1 and scaled to length one."""
-    raw = hashlib.shake_128(text.encode()).digest(2 * dimensions)
-    values = [number / 32768 for number in struct.unpack(f"<{dimensions}h", raw)]
-    length = sum(value * value for value in values) ** 0.5 or 1.0
-    return [value / length for value in values]

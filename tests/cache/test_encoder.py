@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from resilio.cache.embedding import Encoder, Profile
 from resilio.cache.embedding.hashing import HashingEmbedder
 from resilio.cache.embedding.minilm import MiniLM
-from resilio.errors import EmbedderUnavailable, ErrorClass, InvalidRequest
+from resilio.errors import EmbedderUnavailable, ErrorClass, InvalidRequest, MalformedRequest
 from resilio.testing import InlineExecutor, run
 from resilio.testing.schedule import cancel_everywhere, shuffled
 
@@ -26,11 +26,12 @@ class Slow:
     dimension = 4
     profiles = MappingProxyType({"safety": Profile(0.97, strict=True)})
 
-    def __init__(self, takes=1.0, fails=(), poison=()):
+    def __init__(self, takes=1.0, fails=(), poison=(), refusal=None):
         self.batches = []
         self.at_once = self.most_at_once = 0
         self.closed = 0
         self._takes, self._fails, self._poison = takes, fails, poison
+        self._refusal = refusal or InvalidRequest("no", ErrorClass.CALLER)
 
     async def embed(self, texts):
         self.batches.append(list(texts))
@@ -43,8 +44,8 @@ class Slow:
             self.at_once -= 1
         if number in self._fails:
             raise OSError(f"batch {number}")
-        if bad := set(texts) & set(self._poison):
-            raise InvalidRequest(f"no {bad}", ErrorClass.CALLER)
+        if set(texts) & set(self._poison):
+            raise self._refusal
         return np.array([vector_of(text) for text in texts], np.float32)
 
     def fits(self, text):
@@ -152,12 +153,13 @@ async def test_an_error_reaches_exactly_those_who_waited_and_work_goes_on():
     assert slow.batches == [["a", "b"], ["c"], ["a"]]
 
 
-async def test_a_text_the_endpoint_refuses_fails_alone():
-    slow = Slow(poison={"bad"})
+@pytest.mark.parametrize("refusal", [InvalidRequest("no", ErrorClass.CALLER), MalformedRequest("is empty")])
+async def test_a_text_that_is_refused_fails_alone(refusal):
+    slow = Slow(poison={"bad"}, refusal=refusal)
     encoder = Encoder(slow)
     texts = ["a", "b", "bad", "c", "d"]
     results = await asyncio.gather(*(encoder.vector(text) for text in texts), return_exceptions=True)
-    assert isinstance(results[2], InvalidRequest)
+    assert results[2] is refusal
     assert all(right(text, vector) for text, vector in zip(texts, results, strict=True) if text != "bad")
     assert len(slow.batches) <= 7
 

@@ -94,10 +94,10 @@ def test_very_many_attempts_are_added_up_without_counting_them_one_by_one():
 def test_what_a_target_cannot_do_is_said_of_it_and_of_the_route_where_nobody_can():
     route = chat(targets=["a/big", "here/smollm2-135m"])
     assert route.targets[0].lacks == ()
-    assert route.targets[1].lacks == ("tools", "images", "audio", "files")
+    assert route.targets[1].lacks == ("tools", "images", "audio", "files", "embeddings")
     assert route.nobody_can == ()
     spare = explained().routes[1]
-    assert spare.nobody_can == ("tools", "images", "audio", "files")
+    assert spare.nobody_can == ("tools", "images", "audio", "files", "embeddings")
     assert "no target can serve calls that need tools, images, audio, files" in explained().as_text()
 
 
@@ -125,7 +125,7 @@ def test_the_ladder_is_told_rung_by_rung_and_ends_in_the_error():
             "here/smollm2-135m serves only callers who set a lower max_tokens",
         ),
         ({"clocks": {"first_token": 8}}, "a/big is never counted as slow: slow_first_token, 8 s, is not below"),
-        ({}, "no price is given for a/big, b/small"),
+        ({}, "no price is known for a/big, b/small"),
     ],
 )
 def test_what_is_allowed_and_surprising_is_noted(route, says):
@@ -133,7 +133,7 @@ def test_what_is_allowed_and_surprising_is_noted(route, says):
 
 
 def test_a_route_without_surprises_has_no_notes_but_for_prices():
-    assert notes() == "no price is given for a/big, b/small"
+    assert notes() == "no price is known for a/big, b/small"
 
 
 def test_a_provider_that_no_route_names_and_a_file_without_routes_are_noted():

@@ -225,7 +225,7 @@ def test_strategies_and_shares_are_put_into_words():
 def test_weights_nobody_reads_and_prices_the_cheapest_needs_are_noted():
     text = told({"chat": {"strategy": "cheapest", "targets": [{"target": "p/a", "weight": 2}, "q/a"]}})
     assert "note: the weight of p/a is not read: strategy cheapest knows none" in text
-    assert "no price is given for p/a, q/a, so strategy cheapest takes them last" in text
+    assert "no price is known for p/a, q/a, so strategy cheapest takes them last" in text
 
 
 def test_every_kind_of_condition_is_put_into_words():

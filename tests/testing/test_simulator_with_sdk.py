@@ -1,6 +1,7 @@
 """The official SDK is the judge of the simulator's wire format. Real loop: the SDK starts threads."""
 
 import json
+import math
 
 import openai
 import pytest
@@ -139,6 +140,28 @@ async def test_embeddings_are_the_same_in_both_encodings():
     for one, other in zip(packed.data, plain.data, strict=True):
         assert one.embedding == pytest.approx(other.embedding, abs=1e-6)
     assert packed.usage.prompt_tokens == 2
+
+
+async def test_texts_a_real_endpoint_refuses_are_refused():
+    async with Rig(strict=False) as client:
+        for texts, why in (
+            (["a", ""], "empty string"),
+            (["a"] * 2049, "maximum 2048"),
+            (["x" * 800_000] * 2, "tokens"),
+        ):
+            with pytest.raises(openai.BadRequestError, match=why):
+                await client.embeddings.create(model="e", input=texts)
+
+
+async def test_faults_strike_embeddings_too():
+    script = Script().first(1, faults.Error("rate_limit_exceeded")).first(1, faults.BadVectors("missing"))
+    async with Rig(script.first(1, faults.BadVectors("nan")), strict=False) as client:
+        with pytest.raises(openai.RateLimitError):
+            await client.embeddings.create(model="e", input=["a", "b"])
+        missing = await client.embeddings.create(model="e", input=["a", "b"])
+        assert len(missing.data) == 1, "the SDK does not count, which is why resilio does"
+        nan = await client.embeddings.create(model="e", input=["a", "b"])
+        assert any(map(math.isnan, nan.data[1].embedding))
 
 
 async def test_models_are_listed():

@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from resilio.errors import EmbedderUnavailable, InvalidRequest, RequestUnsuitable
+from resilio.errors import (
+    EmbedderUnavailable,
+    InvalidRequest,
+    MalformedRequest,
+    RequestUnsuitable,
+    Unencodable,
+    Unsupported,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +38,8 @@ __all__ = ["Encoder", "EncoderStatistics"]
 
 ENTRY_BYTES: Final = 150
 """What an entry of the memory takes beside its text and numbers: array, dict slot, objects. Measured."""
+TEXT_AT_FAULT: Final = (InvalidRequest, RequestUnsuitable, MalformedRequest, Unencodable, Unsupported)
+"""Errors that one text brings upon its whole batch, whether an endpoint refuses it or nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +206,7 @@ class Encoder:
         self._embedded += len(batch)
         try:
             vectors = self._checked(await self.embedder.embed(batch), len(batch))
-        except (InvalidRequest, RequestUnsuitable) as error:
+        except TEXT_AT_FAULT as error:
             if len(batch) == 1:
                 _fail(self._under_way.pop(batch[0]), error)
                 return

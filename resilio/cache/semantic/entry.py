@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,8 +32,8 @@ class NearEntry:
     """One answer. Instants are monotonic seconds."""
 
     __slots__ = (
-        "expires_at", "indexed", "kept_until", "number", "owner", "partition", "prepared", "recording", "size",
-        "stored_at", "text",
+        "expires_at", "indexed", "kept_until", "number", "owner", "partition", "placed", "prepared", "recording",
+        "size", "stored_at", "text",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,8 @@ class NearEntry:
         self.size = size
         """Bytes, vector included."""
         self.indexed = False
+        self.placed: asyncio.Future[None] | None = None
+        """Done when it has its place in the index, or never gets one; there is one where somebody waits for that."""
         self.prepared: Prepared | None = None
         """What guards need of the question, once one has asked."""
 

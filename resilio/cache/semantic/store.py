@@ -14,6 +14,7 @@ import logging
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Executor
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,6 +57,7 @@ class SemanticCache:
         make_index: Makes the index of a partition.
         clock: Monotonic seconds.
         rng: For the jitter of times.
+        executor: For what blocks.
         guarantee: Finds the thresholds, in guaranteed mode.
         first_number: Entries are numbered from here on; higher than those of any process before where they are saved.
     """
@@ -72,12 +74,14 @@ class SemanticCache:
         rng: random.Random,
         first_number: int = 0,
         guarantee: Guarantee | None = None,
+        executor: Executor,
     ) -> None:
         self.settings = settings
         self.encoder = encoder
         self.threshold = threshold
         self.strict = strict
         self.guarantee = guarantee
+        self._executor = executor
         self._make_index = make_index
         self._clock = clock
         self._rng = rng
@@ -95,6 +99,7 @@ class SemanticCache:
         self._stored = self._evictions = self._expirations = self._failures = 0
         self._last_failure: str | None = None
         self._saved_usd = 0.0
+        self._closing = False
         self._changed: set[bytes] = set()
         """Partitions that are not as they were when they were saved last."""
 
@@ -142,6 +147,7 @@ class SemanticCache:
         vector = self.encoder.vector_nowait(text)
         if vector is None:
             vector = await self.encoder.vector(text)
+        await self._wait_for_place_of(self._partitions.get(place.question.partition))
         if not self.encoder.embedder.fits(text):
             return NOTHING  # two texts that are cut may differ in what was cut off
         while True:
@@ -154,6 +160,18 @@ class SemanticCache:
             # What has gone meanwhile leaves its place to others: look again.
             if not self._drop_dead(partition, [label for label, _ in near]):
                 return self._choose(partition, near, text, floor, max_age, stale=stale)
+
+    async def _wait_for_place_of(self, partition: _Partition | None) -> None:
+        """What was stored before a question came is found by it, even if it has no place in the index yet.
+
+        Only the newest there is now is waited for, or a partition with many misses would never be searched.
+        """
+        newest = None if partition is None else partition.newest
+        if newest is None:
+            return
+        if newest.placed is None:
+            newest.placed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(newest.placed)
 
     def _same(self, place: Place, max_age: float | None, *, stale: bool) -> NearEntry | None:
         """The entry of the very same words, which needs no vector and no guard."""
@@ -270,6 +288,7 @@ class SemanticCache:
 
     def _wait_for_place(self, entry: NearEntry) -> None:
         self._waiting.append(entry)
+        self._partitions[entry.partition].newest = entry
         if self._worker is None:
             self._worker = self._start(self._work())
 
@@ -297,39 +316,65 @@ class SemanticCache:
         try:
             while self._waiting:
                 await asyncio.sleep(0)  # what comes in one turn of the loop goes in as one batch
-                batch = [entry for entry in self._waiting if entry.number in self._entries]
-                self._waiting.clear()
                 groups: dict[bytes, list[NearEntry]] = {}
-                for entry in batch:
+                while self._waiting:
+                    entry = self._waiting.popleft()
                     groups.setdefault(entry.partition, []).append(entry)
                 for digest, group in groups.items():
-                    await self._index(digest, group)
+                    try:
+                        await self._index(digest, [entry for entry in group if entry.number in self._entries])
+                    finally:
+                        self._placed(digest, group)
         finally:
             self._worker = None
 
+    def _placed(self, digest: bytes, group: list[NearEntry]) -> None:
+        """They have their places, or never get any: whoever waits for one of them goes on."""
+        partition = self._partitions.get(digest)
+        if partition is not None and partition.newest is group[-1]:
+            partition.newest = None
+        for entry in group:
+            if entry.placed is not None and not entry.placed.done():
+                entry.placed.set_result(None)
+
     async def _index(self, digest: bytes, group: list[NearEntry]) -> None:
         try:
-            vectors = await self._vectors([entry.text for entry in group])
+            group, vectors = await self._vectors(group)
             partition = self._partitions.get(digest)
-            if partition is None:
+            if partition is None or not group:
                 return
             await partition.index.add([entry.number for entry in group], vectors)
         except Exception as exc:
-            self._failed(f"could not store: {type(exc).__name__}: {exc}", exc)
+            self._not_stored(exc)
             for entry in group:
                 self._remove(entry)
             return
         for entry in group:
-            if not self.encoder.embedder.fits(entry.text):
-                self._remove(entry)
             if entry.number in partition.entries:
                 entry.indexed = True
             else:  # it has gone meanwhile
                 partition.index.remove(entry.number)
 
-    async def _vectors(self, texts: Sequence[str]) -> Sequence[Vector]:
-        return [await self.encoder.vector(text) if (known := self.encoder.vector_nowait(text)) is None else known
-                for text in texts]  # fmt: skip
+    async def _vectors(self, group: list[NearEntry]) -> tuple[list[NearEntry], list[Vector]]:
+        """The entries that have vectors, with them. One that cannot be embedded, or not whole, is no entry."""
+        # Asked for together, or each would be a batch of its own.
+        found = await asyncio.gather(*(self.encoder.vector(entry.text) for entry in group), return_exceptions=True)
+        good: list[NearEntry] = []
+        vectors: list[Vector] = []
+        for entry, vector in zip(group, found, strict=True):
+            if isinstance(vector, BaseException):
+                self._not_stored(vector)
+                self._remove(entry)
+            elif not self.encoder.embedder.fits(entry.text):
+                self._remove(entry)
+            else:
+                good.append(entry)
+                vectors.append(vector)
+        return good, vectors
+
+    def _not_stored(self, exc: BaseException) -> None:
+        if not self._closing:
+            self._failed(f"could not store: {type(exc).__name__}: {exc}", exc)
 
     def audit(self, audit: Audit, place: Place, recording: Recording | None, ttl: float | None = None) -> None:
         """Compare a fresh answer with what would have been served, off the request's path, and keep what is right.
@@ -413,6 +458,20 @@ class SemanticCache:
     def _close(self, partition: _Partition) -> None:
         self._start(partition.index.aclose())
 
+    def warm_up(self) -> None:
+        """Load the model in the background, so that the first question does not wait for it."""
+        self._start(self._warm_up())
+
+    async def _warm_up(self) -> None:
+        from resilio.cache import guards
+
+        try:
+            await self.encoder.vector("Hello")
+            await asyncio.wrap_future(self._executor.submit(guards.prepare, "Hello"))  # reads its word lists
+        except Exception as exc:
+            if not self._closing:
+                self._failed(f"the embedder could not be loaded: {type(exc).__name__}: {exc}", exc)
+
     # --- what outlives the process: see `disk` ------------------------------------------------------
 
     def changed(self) -> tuple[bytes, ...]:
@@ -476,7 +535,7 @@ class SemanticCache:
 
     async def aclose(self) -> None:
         """Stop, and let go of threads and memory. What waits for a place is not kept."""
-        self._waiting.clear()
+        self._closing = True
         await self.encoder.aclose()  # first: storing may wait for an embedder that does not answer
         await self.settled()
         for partition in self._partitions.values():
@@ -499,9 +558,11 @@ class SemanticCache:
 class _Partition:
     """Entries that may be compared with each other."""
 
-    __slots__ = ("by_text", "entries", "index")
+    __slots__ = ("by_text", "entries", "index", "newest")
 
     def __init__(self, index: VectorIndex) -> None:
         self.index = index
         self.entries: dict[int, NearEntry] = {}
         self.by_text: dict[str, NearEntry] = {}
+        self.newest: NearEntry | None = None
+        """The last that was stored, while it has no place in the index."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from resilio.cli.ask import LOCAL_TEMPERATURE, local_messages
+from resilio.cli.ask import local_messages
 from resilio.cli.screen import Screen
 from resilio.client import Client
 from resilio.errors import EmbedderUnavailable
@@ -18,6 +18,10 @@ from resilio.events import AttemptEnded, Event
 from resilio.local import DEFAULT_MODEL
 
 __all__ = ["TALKS", "Talk", "Turn", "show"]
+
+
+MOST_TOKENS: Final = 200
+"""Enough for whole sentences: an answer that is cut is not stored."""
 
 
 class Turn(NamedTuple):
@@ -84,14 +88,14 @@ async def _ask(screen: Screen, talk: Talk) -> list[tuple[bool, int]]:
 
     settings = {
         "provider": [{"name": "local", "kind": "local"}],
-        "route": {"chat": {"targets": [f"local/{DEFAULT_MODEL}"], "max_output_tokens": 60}},
+        "route": {"chat": {"targets": [f"local/{DEFAULT_MODEL}"], "max_output_tokens": MOST_TOKENS}},
         "cache": {"semantic": dict(talk.settings)},
     }
     found = []
     async with Client(settings, listeners=[hear]) as llm:
         for turn in talk.turns:
             before, began = attempts, time.monotonic()
-            reply = await llm.complete("chat", local_messages(turn.question), temperature=LOCAL_TEMPERATURE)
+            reply = await llm.complete("chat", local_messages(turn.question), temperature=0)
             took = 1000 * (time.monotonic() - began)
             hit = reply.cached
             how = "asked upstream" if hit is None else f"{hit.kind} (similarity {hit.similarity:.3f}), nothing sent"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from resilio.cache.embedding import EMBEDDERS, Means, Profile
 from resilio.config.settings import UNCALIBRATED_THRESHOLD, SemanticCacheSettings
+from resilio.dispatch.embedding import AT_ONCE, spaces
 from resilio.errors import ConfigError, EmbedderUnavailable
 from resilio.events import CacheThresholdChanged
 
@@ -45,7 +46,7 @@ class Near:
         self._engine = engine
         self.cache: SemanticCache | None = None
         self._made_for: tuple[str, str] | None = None
-        """Embedder and path the cache was made for: with others it is another cache."""
+        """Embedder, for a route the space of its vectors, and path: with others it is another cache."""
         self._closing: set[asyncio.Task[None]] = set()
         self._disk: Disk | None = None
         self._own_threads: ThreadPoolExecutor | None = None
@@ -61,7 +62,7 @@ class Near:
             ConfigError: The embedder has no such threshold.
             EmbedderUnavailable: It cannot be had on this machine.
         """
-        made_for = None if settings is None else (settings.embedder, settings.path)
+        made_for = None if settings is None else (self._model(settings), settings.path)
         if made_for != self._made_for:
             if self.cache is not None:
                 self._retire(self.cache)
@@ -102,7 +103,14 @@ class Near:
             return await self.embed(route, texts)
 
         dimension = settings.embedder_dimension or 0
-        return EMBEDDERS["provider"](Means(self._engine.executor, call, settings.embedder, dimension))
+        return EMBEDDERS["provider"](Means(self._engine.executor, call, self._model(settings), dimension))
+
+    def _model(self, settings: SemanticCacheSettings) -> str:
+        """What makes the vectors: for a route not its name, behind which the model may be changed."""
+        if not settings.embedder.startswith(ROUTE):
+            return settings.embedder
+        route = self._engine.supervisor.routes.get(settings.embedder.removeprefix(ROUTE))
+        return settings.embedder if route is None else "+".join(sorted(spaces(route)))
 
     def _make(self, settings: SemanticCacheSettings) -> SemanticCache:
         from resilio.cache.embedding.encoder import Encoder
@@ -114,16 +122,19 @@ class Near:
         profile = _profile(settings, embedder)
         cache = SemanticCache(
             settings,
-            Encoder(embedder),
+            Encoder(embedder, max_batches=AT_ONCE if settings.embedder.startswith(ROUTE) else 1),
             threshold=profile.threshold,
             strict=profile.strict,
             make_index=lambda: VectorIndex(embedder.dimension, embedder.id, executor=executor),
+            executor=executor,
             clock=engine.clock,
             rng=engine.rng,
             # Higher than those of any process before, by whose numbers saved vectors go.
             first_number=int(engine.wall() * 1000) * NUMBERS_A_MILLISECOND,
         )
         cache.guarantee = self._guarantee(settings, embedder)
+        if not settings.embedder.startswith(ROUTE):
+            cache.warm_up()
         if settings.path:
             from resilio.cache.semantic.disk import Disk
 

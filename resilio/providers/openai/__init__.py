@@ -1,7 +1,8 @@
 """The OpenAI chat-completions dialect: OpenAI, vLLM, llama.cpp, Ollama, Mistral, Groq, DeepSeek, OpenRouter.
 
 One codec for all of them: where servers differ, both ways are read, and nothing needs to know who
-answered. `request` writes, `answer` and `stream` read, `classify` reads errors by the tables in `faults`.
+answered. `request` writes, `answer` and `stream` read, `embedding` does both for vectors, `classify` reads errors
+by the tables in `faults`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Mapping
 from typing import Final, Self
 
 from resilio.errors import ProviderError
-from resilio.models import Answer, LimitReading
+from resilio.models import Answer, Embeddings, LimitReading
 from resilio.providers.headers import read_limits
 from resilio.providers.openai.answer import decode_answer
 from resilio.providers.openai.classify import error_of_response
+from resilio.providers.openai.embedding import decode_embeddings, encode_embeddings
 from resilio.providers.openai.request import encode, estimate_tokens, needs
 from resilio.providers.openai.stream import OpenAIStreamDecoder
 from resilio.providers.sse import MAX_EVENT_BYTES
@@ -22,7 +24,7 @@ __all__ = ["OpenAICodec", "OpenAIStreamDecoder"]
 
 
 class OpenAICodec:
-    """Implements `resilio.providers.base.Codec`; see there for what each method promises."""
+    """Implements `Codec` and `EmbeddingCodec` of `resilio.providers.base`; see there for what each method promises."""
 
     __slots__ = ("kind", "max_event_bytes", "name")
 
@@ -41,6 +43,7 @@ class OpenAICodec:
     encode = staticmethod(encode)
     needs = staticmethod(needs)
     estimate_tokens = staticmethod(estimate_tokens)
+    encode_embeddings = staticmethod(encode_embeddings)
 
     def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         return decode_answer(self.name, status, headers, body)
@@ -50,6 +53,9 @@ class OpenAICodec:
 
     def stream_decoder(self, status: int, headers: Mapping[str, str]) -> OpenAIStreamDecoder:
         return OpenAIStreamDecoder(self.name, status, headers, self.max_event_bytes)
+
+    def decode_embeddings(self, status: int, headers: Mapping[str, str], body: bytes, *, count: int) -> Embeddings:
+        return decode_embeddings(self.name, status, headers, body, count)
 
     def limits(self, headers: Mapping[str, str], *, wall_now: float) -> tuple[LimitReading, ...]:
         return read_limits(headers, wall_now)

@@ -22,6 +22,7 @@ __all__ = [
     "failed_finish",
     "is_error",
     "read_arguments",
+    "read_body",
     "read_content",
     "read_usage",
     "refused_answer",
@@ -36,6 +37,21 @@ def decode_answer(who: str, status: int, headers: Mapping[str, str], body: bytes
         ProviderRefused: A content filter took the whole answer.
         ProviderError: An error object inside the 2xx, classified as if it had come with its own status.
     """
+    parsed = read_body(who, status, headers, body)
+    try:
+        return _answer(who, status, parsed)
+    except (AttributeError, TypeError) as exc:
+        # A number where an object should be, text where a list should: not worth a check a field.
+        raise malformed(who, status, f"{status} with JSON of another shape ({exc})") from exc
+
+
+def read_body(who: str, status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """The object that a 2xx response holds.
+
+    Raises:
+        MalformedResponse: It holds none: HTML, broken JSON, another kind of value.
+        ProviderError: It is an error object, classified as if it had come with its own status.
+    """
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
@@ -48,11 +64,7 @@ def decode_answer(who: str, status: int, headers: Mapping[str, str], body: bytes
         raise error_in_answer(who, status, parsed)
     if not isinstance(parsed, dict):
         raise malformed(who, status, f"{status} with JSON that is not an object")
-    try:
-        return _answer(who, status, parsed)
-    except (AttributeError, TypeError) as exc:
-        # A number where an object should be, text where a list should: not worth a check a field.
-        raise malformed(who, status, f"{status} with JSON of another shape ({exc})") from exc
+    return parsed
 
 
 def is_error(parsed: Any) -> bool:

@@ -18,7 +18,7 @@ from resilio.models import Capability, HttpRequest, Request
 from resilio.providers.encoding import dumps
 from resilio.tokens import prompt_size
 
-__all__ = ["encode", "estimate_tokens", "needs"]
+__all__ = ["encode", "endpoint", "estimate_tokens", "needs", "request_headers"]
 
 _PATH: Final = "/chat/completions"
 
@@ -59,14 +59,14 @@ def encode(
     else:
         body.pop("stream", None)
         body.pop("stream_options", None)
-    url, limit_field = _endpoint(base_url)
+    url, limit_field = endpoint(base_url)
     if max_output_tokens is not None and wire.get("max_tokens") is None and wire.get("max_completion_tokens") is None:
         body[limit_field] = max_output_tokens
-    return HttpRequest(url, _headers(key, tuple(headers.items())), dumps(body))
+    return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
 
 
 @lru_cache(maxsize=256)
-def _endpoint(base_url: str) -> tuple[str, str]:
+def endpoint(base_url: str, path: str = _PATH) -> tuple[str, str]:
     """The URL to post to, and the field its server knows the output limit by.
 
     OpenAI's reasoning models reject `max_tokens` (400 `unsupported_parameter`) and all its models take
@@ -77,12 +77,12 @@ def _endpoint(base_url: str) -> tuple[str, str]:
     host = parts.hostname or ""
     new_name = host == "api.openai.com" or host.endswith(".api.openai.com")
     new_name = new_name or (host.endswith(".openai.azure.com") and "/openai/v1" in parts.path)
-    url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + _PATH))
+    url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
     return url, "max_completion_tokens" if new_name else "max_tokens"
 
 
 @lru_cache(maxsize=1024)
-def _headers(key: str | None, extra: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+def request_headers(key: str | None, extra: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     """The same for every request with one key, so built once and shared, read-only.
 
     A provider's own `headers` win: Azure's ``api-key`` stands beside no key, a proxy may want another scheme.
