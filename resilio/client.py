@@ -453,8 +453,9 @@ class Client:
             RuntimeError: The client is not open.
         """
         engine = self.engine
-        caches = self._open().cached.statistics()
-        return status_of(engine.supervisor, caches, self._priced.unknown, engine.spending.status())
+        dispatcher = self._open()
+        caches, reduced = dispatcher.cached.statistics(), dispatcher.levels.reduced()
+        return status_of(engine.supervisor, caches, self._priced.unknown, engine.spending.status(), reduced)
 
     def purge_cache(
         self,

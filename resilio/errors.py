@@ -43,6 +43,7 @@ __all__ = [
     "RateLimited",
     "RequestRejected",
     "RequestUnsuitable",
+    "ServiceReduced",
     "ResilioError",
     "StreamBroken",
     "StreamStopped",
@@ -270,6 +271,18 @@ class UnknownBudget(ResilioError, LookupError):
         near = get_close_matches(name, names, 1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names) or 'none'}"
         super().__init__(f"no budget {name!r}{hint}")
+
+
+class ServiceReduced(RequestRejected):
+    """A budget is so far spent that the route gives less than the request needs. `retry_after`: when it resets."""
+
+    def __init__(self, route: str, level: str, budget: str, entity: str, share: float, retry_after: float) -> None:
+        self.route, self.level, self.budget, self.entity, self.share = route, level, budget, entity, share
+        self.retry_after = retry_after
+        super().__init__(
+            f"route {route!r} is at service level {level}: {share:.0%} of budget {budget!r} of {entity!r} is spent; "
+            f"it resets in {retry_after:.0f} s"
+        )
 
 
 class LedgerUnavailable(RequestRejected):

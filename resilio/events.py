@@ -26,6 +26,7 @@ __all__ = [
     "KeySetAside",
     "LimitLearned",
     "Listener",
+    "ServiceLevelChanged",
     "tell",
 ]
 
@@ -172,6 +173,21 @@ class ConfigRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceLevelChanged:
+    """A route gives one entity less, or more again, as its budget is spent; told when the entity asks."""
+
+    route: str
+    budget: str
+    entity: str
+    source: str
+    dest: str
+    """``full``, ``economy``, ``cache_only`` or ``shedding``."""
+    share: float
+    """Of the limit that is spent."""
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class CacheThresholdChanged:
     """Guaranteed mode of the semantic cache goes by another threshold: None serves nothing and audits every request."""
 
@@ -195,6 +211,7 @@ Event = (
     | ConfigApplied
     | ConfigRefused
     | CacheThresholdChanged
+    | ServiceLevelChanged
 )
 
 

@@ -5,7 +5,7 @@ Reading it changes nothing but what time alone has caused (a break that is over,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from resilio.actor import Key, ModelRecord, ProviderRecord
@@ -16,6 +16,7 @@ from resilio.ratelimit import RateLimiterStatistics
 from resilio.retry import RetryBudgetStatistics
 from resilio.spending import BudgetStatus
 from resilio.statemachines.breaker import BreakerStatistics
+from resilio.statemachines.service import ReducedService
 from resilio.supervisor import Supervisor
 from resilio.tokens import TokenEstimatorStatistics
 
@@ -80,6 +81,8 @@ class Status:
     """By name of its section: ``exact``, ``semantic``."""
     budgets: Mapping[str, BudgetStatus] = field(default_factory=dict)
     """By name in the ledger: ``user/day/tokens``."""
+    reduced: tuple[ReducedService, ...] = ()
+    """Routes that gave somebody less than everything when they asked last, because of their budget."""
 
 
 def status_of(
@@ -87,6 +90,7 @@ def status_of(
     caches: Mapping[str, CacheStatistics | SemanticStatistics] | None = None,
     unpriced: Mapping[str, str] | None = None,
     budgets: Mapping[str, BudgetStatus] | None = None,
+    reduced: Iterable[ReducedService] = (),
 ) -> Status:
     """Take the snapshot.
 
@@ -95,6 +99,7 @@ def status_of(
         caches: Dispatch's.
         unpriced: The catalogue's: why prices are unknown, by target.
         budgets: Those of `resilio.spending`.
+        reduced: Dispatch's: who is given less than everything.
     """
     unpriced = unpriced or {}
     return Status(
@@ -103,6 +108,7 @@ def status_of(
         tuple(_provider(record, unpriced) for record in supervisor.leaving),
         caches or {},
         budgets or {},
+        tuple(reduced),
     )
 
 

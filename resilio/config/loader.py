@@ -17,7 +17,7 @@ from pathlib import Path as FilePath
 from typing import Any, Final
 
 from resilio.config.budgets import check_budget, check_budgets
-from resilio.config.checks import check_cache_rungs, check_routes, check_table
+from resilio.config.checks import check_cache_rungs, check_descents, check_routes, check_table
 from resilio.config.credentials import Credentials, check_url
 from resilio.config.faq import read_faq
 from resilio.config.network import DIRECT, Networks
@@ -158,6 +158,7 @@ class _Document:
         others = self._beside(others)
         check_semantic(self.problems, getattr(others.get("cache"), "semantic", None), route_names)
         budgets = self._budgets(document.get("budget", ()))
+        check_descents(self.problems, routes, budgets)
         looked_up = not isinstance(prices, PricesSettings) or prices.source != "none"
         filled = {**named, **{provider.name: provider for provider in providers}}
         check_budgets(self.problems, budgets, routes, filled, looked_up=looked_up)

@@ -32,6 +32,7 @@ __all__ = [
     "Config",
     "ControlSettings",
     "Defaults",
+    "DescentSettings",
     "ExactCacheSettings",
     "LedgerSettings",
     "LongPromptRates",
@@ -418,6 +419,25 @@ class RungSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DescentSettings:
+    """Budget-driven descent: what a route leaves out of its ladder as a budget of whoever asks is spent."""
+
+    economy: Annotated[
+        float | None,
+        Setting(
+            "from this share spent on, say 0.8, simpler models answer in place of the route's own", "share", above=0
+        ),
+    ] = None
+    cache_only: Annotated[
+        float | None,
+        Setting("from this share on, say 0.95, nobody is asked: caches and prepared answers alone", "share", above=0),
+    ] = None
+    shedding: Annotated[
+        float | None, Setting("from this share on, say 1, prepared answers or a refusal", "share", above=0)
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSettings:
     """What callers pass as `model`: targets and how to use them."""
 
@@ -460,6 +480,10 @@ class RouteSettings:
         Literal["use", "skip"],
         Setting("skip: its answers are neither stored nor served from the cache, whatever a call says"),
     ] = "use"
+    descent: Annotated[
+        DescentSettings | None,
+        Setting("what is left out as budgets are spent; not set: nothing, until a budget refuses"),
+    ] = None
     ladder: Annotated[tuple[RungSettings, ...], Setting("rungs, best first; the error is always last")] = (
         RungSettings(kind="full"),
     )

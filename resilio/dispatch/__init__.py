@@ -28,6 +28,7 @@ from resilio.dispatch.embedding import EMBEDS, embed_all, embedding_targets, lon
 from resilio.dispatch.hedge import Failure, Try, once, race
 from resilio.dispatch.leg import Leg, forget_frames
 from resilio.dispatch.money import widest
+from resilio.dispatch.service import ServiceLevels
 from resilio.dispatch.static import Statics
 from resilio.dispatch.stream import Stream
 from resilio.errors import (
@@ -63,6 +64,7 @@ class Dispatcher:
         self._engine = engine
         self.cached = Cached(engine)
         self._statics = Statics(engine)
+        self.levels = ServiceLevels(engine)
 
     async def aclose(self) -> None:
         """The client closes: let go of caches and embedders."""
@@ -73,12 +75,12 @@ class Dispatcher:
 
     async def complete(self, call: Call) -> Reply:
         """One whole answer, a partial one that says so, or the precise error that ends the call."""
-        slot = self.cached.slot(call, stream=False)
+        slot = self._slot(call, stream=False)
         return await (self._complete(call) if slot is None else self.cached.complete(call, slot, self._complete))
 
     async def open_stream(self, call: Call) -> Stream:
         """A stream that has its first content; whatever failed before it left no trace but its attempts."""
-        slot = self.cached.slot(call, stream=True)
+        slot = self._slot(call, stream=True)
         return await (self._open(call) if slot is None else self.cached.open_stream(call, slot, self._open))
 
     async def embed(self, call: Call) -> EmbeddingReply:
@@ -99,6 +101,15 @@ class Dispatcher:
             raise
         call.succeed(got.reply)
         return got
+
+    def _slot(self, call: Call, *, stream: bool) -> Slot | None:
+        """Where the call may look before anybody is asked; None: nowhere."""
+        route = self._engine.supervisor.routes.get(call.request.route)
+        if route is not None and route.settings.descent is not None:
+            call.serving = self.levels.of(call, route.settings)
+            if call.serving is not None and not call.serving.allows("cache"):
+                return None
+        return self.cached.slot(call, stream=stream)
 
     async def _complete(self, call: Call) -> Reply:
         try:

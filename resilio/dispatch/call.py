@@ -36,6 +36,7 @@ from resilio.tokens import PromptSize
 
 if TYPE_CHECKING:
     from resilio.dispatch.attempt import Engine
+    from resilio.ladder import Serving
 
 __all__ = ["Call", "Plan"]
 
@@ -48,7 +49,7 @@ class Call:
 
     __slots__ = (
         "attempts", "cache", "caps", "deadline", "engine", "first_token", "flow", "idle_since", "label",
-        "later_targets", "level", "priority", "reasons", "request", "snapshot", "started", "until", "winner",
+        "later_targets", "level", "priority", "reasons", "request", "serving", "snapshot", "started", "until", "winner",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,7 @@ class Call:
         self.reasons: list[str] = []
         self.level = Level.FULL
         self.label = RUNG_LABELS["full"]
+        self.serving: Serving | None = None
         self.flow = RequestFlow()
         self.first_token: float | None = None
         self.idle_since = self.started

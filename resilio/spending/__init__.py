@@ -6,8 +6,8 @@ for capacity until it is over. Arithmetic stands in `resilio.budget`, what an at
 `resilio.dispatch.money`.
 """
 
-from resilio.spending.desk import Spending
+from resilio.spending.desk import Purse, Spending
 from resilio.spending.report import BudgetStatus, BudgetUsage
 from resilio.spending.reservation import Reservation
 
-__all__ = ["BudgetStatus", "BudgetUsage", "Reservation", "Spending"]
+__all__ = ["BudgetStatus", "BudgetUsage", "Purse", "Reservation", "Spending"]

@@ -36,7 +36,7 @@ from resilio.spending.report import BudgetStatus, BudgetUsage, status_of, usage_
 from resilio.spending.reservation import Line, Reservation
 from resilio.store.base import Account, Ledger
 
-__all__ = ["Spending"]
+__all__ = ["Purse", "Spending"]
 
 logger = logging.getLogger("resilio")
 
@@ -390,6 +390,14 @@ class Spending:
 
     # --- reports ---------------------------------------------------------------------------------
 
+    def current(self, identity: Identity) -> Sequence[Purse]:
+        """As `touched`, each in the window that runs now."""
+        found = self.touched(identity)
+        for holding in found:
+            if holding.roll(self._clock(), self._wall()):
+                self._rolled(holding)
+        return found
+
     async def usage(self, identity: Identity) -> tuple[BudgetUsage, ...]:
         """What is spent and left of every budget a call of this identity would draw on.
 
@@ -397,9 +405,7 @@ class Spending:
             LedgerUnavailable: It cannot be read.
         """
         found = []
-        for holding in self.touched(identity):
-            if holding.roll(self._clock(), self._wall()):
-                self._rolled(holding)
+        for holding in self.current(identity):
             await self._clerk.know(holding)
             found.append(usage_of(holding, self._wall()))
         return tuple(found)
