@@ -14,7 +14,8 @@ from ledgers import ALICE, Later, claimed, die, opened, run_with, spending, spen
 from resilio.errors import LedgerUnavailable
 from resilio.store.audit import audit, entries
 from resilio.store.books import LEDGER
-from resilio.store.sqlite import SqliteLedger
+from resilio.store.sqlite import SqliteLedger, boot_id
+from resilio.testing import run
 
 
 @pytest.fixture
@@ -558,3 +559,43 @@ asyncio.run(main(sys.argv[1]))
     ended = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert int(ended.stdout) == 1100 - 1023
+
+
+# --- Ctrl-C --------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import asyncio, os, signal, sys
+from resilio.store import Account, Entry
+from resilio.store.sqlite import SqliteLedger
+
+async def main(path):
+    ledger = await SqliteLedger.open(path)
+    account = Account("b", "e", "w")
+    await ledger.claim(account, 1000, least=1, limit=1000, counted=("w",))
+    ledger.hold(account, 300)
+    tasks = [asyncio.ensure_future(ledger.settle([Entry(account, "settled", 1, f"r{n}", 1.0)])) for n in range(200)]
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.gather(*tasks)
+    await asyncio.sleep(60)
+
+try:
+    asyncio.run(main(sys.argv[1]))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_without_closing_loses_nothing_that_was_settled(path):
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED, path], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "interrupted\n", "")
+    run(take_over(path))
+    found = entries(path)
+    assert sorted(entry.request_id for entry in found if entry.kind == "settled") == sorted(f"r{n}" for n in range(200))
+    assert [entry.amount for entry in found if entry.kind == "presumed"] == [100]
+    assert audit(path).clean
+
+
+async def take_over(path):
+    ledger = await opened(path, boot=boot_id())
+    await ledger.aclose()
