@@ -118,6 +118,8 @@ class CallSettled:
     """Name of the rule that chose."""
     cached: CacheHit | None = None
     """Set where the answer came from the cache; `usage` and `cost_usd` are then 0."""
+    at_unix: float = 0.0
+    """`at` in Unix seconds, for what outlives this process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,6 +228,7 @@ class Call:
             asked_route=self.request.asked_route or self.request.route,
             rule=self.request.rule,
             cached=reply.cached if reply is not None else None,
+            at_unix=self.engine.wall(),
         )
         self.engine.emit(event)
 

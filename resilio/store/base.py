@@ -58,16 +58,22 @@ class Ledger(Protocol):
         Left is `limit` less everything spent and everything claimed, by any process, under the account's budget and
         entity in the windows `counted` (the account's own among them; a sliding window counts several).
 
+        Cancelled, it claims nothing: what was granted meanwhile goes back.
+
         Raises:
             LedgerUnavailable: It cannot be written (full disk, corrupt, closed). Nothing was claimed.
+            ValueError: `least` is not from 1 to `wanted`, or the account's own window is not `counted`.
         """
         ...
 
     async def give_back(self, account: Account, amount: int) -> None:
         """Return units of this process's claim that were never used. They are free at once for everybody.
 
+        Cancelled, it counts as done.
+
         Raises:
             LedgerUnavailable: As for `claim`; the claim then stays with this process.
+            ValueError: The claim is not so large.
         """
         ...
 
@@ -76,8 +82,13 @@ class Ledger(Protocol):
 
         Each takes its amount out of this process's claim on its account; what exceeds the claim is spent all the same.
 
+        Await it directly, and say with `hold` what is still in use before anything else is awaited, even if the
+        number is the same: it is the pair of the two that a crash between them cannot count twice. Cancelled, it
+        counts as done: the ledger has taken the entries over and writes them, so they are not to be given again.
+
         Raises:
             LedgerUnavailable: They were not written. The caller keeps them and tries again.
+            ValueError: An amount is not a whole number, or beyond 2**60: no such line can be written, ever.
         """
         ...
 
@@ -86,7 +97,10 @@ class Ledger(Protocol):
 
         Synchronous and cheap (no system call): it is said before a request is sent. Should this process die, whoever
         opens the ledger next charges so many units as `presumed` and frees the rest of the claim; where a ledger cannot
-        tell (power was lost), it charges the whole claim.
+        tell (power was lost), it charges the whole claim. Of a closed ledger it does nothing.
+
+        Raises:
+            LedgerUnavailable: Nothing was claimed of this account, and there is no room to say what is in use of it.
         """
         ...
 
@@ -95,5 +109,5 @@ class Ledger(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Write what is queued, free this process's claims but for what is in use, and close."""
+        """Write what is queued, charge what is in use as after a crash, free the rest of the claims, and close."""
         ...

@@ -15,6 +15,7 @@ from resilio.testing.reaction import Outcome, SeenRequest
 from resilio.testing.schedule import ShufflingLoop, cancel_everywhere, shuffled
 from resilio.testing.script import Flapping, Outage, Rule, Script
 from resilio.testing.server import SimulatedServer, serve
+from resilio.testing.store import check_store
 from resilio.testing.transport import ScriptedTransport
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "VirtualTimeLoop",
     "cancel_everywhere",
     "check_codec",
+    "check_store",
     "check_embedder",
     "faults",
     "run",
