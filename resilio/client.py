@@ -45,6 +45,7 @@ from resilio.transport import Transport
 
 if TYPE_CHECKING:
     from resilio.control.server import ControlServer
+    from resilio.store.requests import RequestLog
 
 __all__ = ["Client", "CompletionRequest", "Done", "StreamContext"]
 
@@ -129,6 +130,7 @@ class Client:
         self._control_socket = control_socket
         self._control: ControlServer | None = None
         self._ledger = ledger
+        self._log: RequestLog | None = None
         self._listeners = list(listeners)
         self._transport = transport
         self._rng = rng if rng is not None else random.Random()
@@ -188,6 +190,7 @@ class Client:
         try:
             self._dispatcher.cached.near.embed = self._embed_for_cache
             self._dispatcher.cached.prepare()
+            await self._start_log()
             await self._start_control()
             self._follow_prices()
         except BaseException:
@@ -217,7 +220,10 @@ class Client:
             try:
                 await dispatcher.aclose()
             finally:
-                await engine.transport.aclose()
+                try:
+                    await self._stop_log()
+                finally:
+                    await engine.transport.aclose()
 
     # --- calls -------------------------------------------------------------------------------
 
@@ -577,7 +583,7 @@ class Client:
             self._follow_prices()
         applied = ConfigApplied(*found, now, source)
         logger.info("%s applied: added %s, removed %s, changed %s", source, *found)
-        for section in ("control", "ledger"):
+        for section in ("control", "ledger", "log"):
             if self._engine is not None and section in found.changed:
                 logger.warning("[%s] has changed; it is read only when the client opens", section)
         self._tell(applied)
@@ -659,6 +665,24 @@ class Client:
             UnknownProvider: There is none of that name.
         """
         return ProviderControl(self.engine.supervisor, name)
+
+    async def _start_log(self) -> None:
+        settings = self._config.log
+        if settings.path:
+            from resilio.store.requests import RequestLog  # it imports sqlite3
+
+            keep = None if settings.keep == "forever" else settings.keep
+            self._log = await RequestLog.open(
+                settings.path, keep=keep, max_queued=settings.max_queued, executor=self._executor, wall=self._wall
+            )
+            self._listeners.append(self._log)
+
+    async def _stop_log(self) -> None:
+        """Last, when no call can settle any more."""
+        log, self._log = self._log, None
+        if log is not None:
+            self._listeners.remove(log)
+            await log.aclose()
 
     async def _start_control(self) -> None:
         if self._watch is not None:

@@ -1,22 +1,18 @@
-"""Pictures of a benchmark. matplotlib is imported when one is drawn, and is an extra: `resilio-llm[plot]`.
-
-Figures are built without pyplot: no global state, no window, no display needed.
-"""
+"""Pictures of a benchmark."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from resilio.bench.figures import INK, PlotError, check_plots, empty, frame, save
 from resilio.bench.report import LevelReport, Percentiles
 from resilio.bench.timeline import BIN_SECONDS, Band, Bin
-from resilio.errors import ResilioError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["PlotError", "check_plots", "draw_levels", "draw_timeline"]
 
@@ -29,45 +25,27 @@ _STATES: Final = {
     "disabled": "#adb5bd",
     "metrics_only": "#ced4da",
 }
-_INK: Final = "#343a40"
 WIDE: Final = 20.0
 """From this ratio of the slowest to the fastest on, a linear axis would hide the fast."""
 
 
-class PlotError(ResilioError):
-    """A picture cannot be drawn here, and why."""
-
-
-def check_plots(path: Path) -> None:
-    """Find out before a long run, not after it, whether its picture can be drawn.
-
-    Raises:
-        PlotError: matplotlib is missing, or the file cannot be written there.
-    """
-    _figure(1.0, 1.0)
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise PlotError(f"a plot is a .png, .svg or .pdf file, not {path.name!r}")
-    if not path.parent.is_dir():
-        raise PlotError(f"there is no folder {path.parent} to put {path.name!r} into")
-
-
 def draw_levels(reports: Sequence[LevelReport], path: Path, title: str) -> None:
     """Throughput and latency against the level of load."""
-    figure = _figure(10.5, 4.2)
-    figure.suptitle(title, color=_INK, fontsize=12)
+    figure = empty(10.5, 4.2)
+    figure.suptitle(title, color=INK, fontsize=12)
     left, right = figure.subplots(1, 2)
     levels = [report.level for report in reports]
     what = "requests per second offered" if reports[0].open_loop else "callers at one time"
     left.plot(levels, [report.throughput for report in reports], "o-", color=_SHADES["p50"], label="answered")
     if reports[0].open_loop:
-        left.plot(levels, levels, ":", color=_INK, label="offered")
+        left.plot(levels, levels, ":", color=INK, label="offered")
         left.legend(frameon=False)
     for report in reports:
         failed = "" if report.answered == report.calls else f"\n{1 - report.availability:.1%} failed"
         note = f"{report.throughput:,.0f}" if report.throughput >= 100 else f"{report.throughput:.3g}"
         left.annotate(
             note + failed, (report.level, report.throughput), (0, 7), textcoords="offset points", ha="center",
-            fontsize=8, color=_INK,
+            fontsize=8, color=INK,
         )  # fmt: skip
     left.set_ylim(0, max([report.throughput for report in reports] + [1e-9]) * 1.2)
     _dress(left, levels, what, "answers per second")
@@ -79,7 +57,7 @@ def draw_levels(reports: Sequence[LevelReport], path: Path, title: str) -> None:
     _dress(right, levels, what, "latency of answers")
     _log_seconds(right)
     right.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_timeline(found: Sequence[Bin], bands: Sequence[Band], seconds: float, path: Path, title: str) -> None:
@@ -94,8 +72,8 @@ def draw_timeline(found: Sequence[Bin], bands: Sequence[Band], seconds: float, p
     """
     names = sorted({band.name for band in bands})
     heights = [3.0, 1.6] + ([0.55 + 0.32 * len(names)] if names else [])
-    figure = _figure(10.0, sum(heights) + 1.3)
-    figure.suptitle(title, color=_INK, fontsize=12)
+    figure = empty(10.0, sum(heights) + 1.3)
+    figure.suptitle(title, color=INK, fontsize=12)
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     top, middle = axes[0], axes[1]
     for name, shade in _SHADES.items():
@@ -125,8 +103,8 @@ def draw_timeline(found: Sequence[Bin], bands: Sequence[Band], seconds: float, p
     unit = "minutes" if seconds >= 600 else "seconds"
     axes[-1].set_xlabel(f"{unit} since the beginning (each point: {BIN_SECONDS:g} s)")
     for each in axes:
-        _frame(each)
-    _save(figure, path)
+        frame(each)
+    save(figure, path)
 
 
 def _bands(axes: Axes, bands: Sequence[Band], names: Sequence[str]) -> None:
@@ -164,19 +142,13 @@ def _dress(axes: Axes, levels: Sequence[float], below: str, beside: str) -> None
     axes.minorticks_off()
     axes.set_xlabel(below)
     axes.set_ylabel(beside)
-    _frame(axes)
+    frame(axes)
 
 
 def _log_seconds(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: _told(value))
     axes.yaxis.set_minor_formatter(lambda value, _: _told(value) if _is_labelled(value) else "")
-
-
-def _frame(axes: Axes) -> None:
-    axes.set_axisbelow(True)
-    axes.grid(visible=True, alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _told(seconds: float) -> str:
@@ -187,25 +159,3 @@ def _is_labelled(value: float) -> bool:
     """Of the ticks between powers of ten, 2 and 5 alone get a label."""
     lead = value / 10 ** math.floor(math.log10(value) + 1e-9) if value > 0 else 0
     return any(math.isclose(lead, wanted, rel_tol=1e-6) for wanted in (2, 5))
-
-
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches.
-
-    Raises:
-        PlotError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise PlotError("plots need matplotlib, which is not installed; run: pip install 'resilio-llm[plot]'") from exc
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    # Without the date and version that matplotlib would write: the same run gives the same file.
-    metadata: dict[str, Any] = {"Software": None} if path.suffix.lower() == ".png" else {}
-    try:
-        figure.savefig(path, dpi=130, metadata=metadata)
-    except OSError as exc:
-        raise PlotError(f"cannot write {path}: {exc.strerror or exc}") from exc

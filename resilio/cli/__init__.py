@@ -55,6 +55,7 @@ COMMANDS: Final = {
         Command("prices", "resilio.cli.prices", "show what models cost, and where that is known from"),
         Command("ctl", "resilio.cli.ctl", "look at a running program's providers, and move them by hand"),
         Command("machines", "resilio.cli.machines", "show the state machines as tables or diagrams"),
+        Command("report", "resilio.cli.report", "show where the money went, and why it changed"),
         Command("ledger", "resilio.cli.ledger", "audit, repair or show the file that keeps what was spent"),
         Command("local", "resilio.cli.local", "install, inspect or serve the model on this machine"),
         Command("simulated-provider", "resilio.cli.simulate", "serve a provider that fails as you say"),

@@ -35,6 +35,7 @@ __all__ = [
     "DescentSettings",
     "ExactCacheSettings",
     "LedgerSettings",
+    "LogSettings",
     "LongPromptRates",
     "ModelSettings",
     "NamespaceSettings",
@@ -699,6 +700,19 @@ class LedgerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """The request log: one row for each call that is over, for `resilio report`. Read when the client opens."""
+
+    path: Annotated[str, Setting("a file, from the working directory; empty: no log is kept")] = ""
+    keep: Annotated[
+        float | Literal["forever"], Setting("rows older than this are deleted, or forever", "s", above=0)
+    ] = 7_776_000.0
+    max_queued: Annotated[int, _count("rows that may wait for the disk; beyond them rows are dropped and counted")] = (
+        10_000
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
     """What holds where a route or provider says nothing."""
 
@@ -733,4 +747,5 @@ class Config:
     ledger: LedgerSettings = LedgerSettings()
     cache: CacheSettings = CacheSettings()
     prices: PricesSettings = PricesSettings()
+    log: LogSettings = LogSettings()
     control: ControlSettings = field(default_factory=ControlSettings)
