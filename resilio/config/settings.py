@@ -282,6 +282,7 @@ REASONING_FIRST_TOKEN: Final = 120.0
 
 UpstreamStream = Literal["as_asked", "auto"]
 OnBreak = Literal["error", "partial", "continue"]
+OnUnsupported = Literal["error", "warn", "drop"]
 Sign = Literal["reasoning", "comments"]
 ProviderKind = Literal["openai", "local"]
 
@@ -441,6 +442,13 @@ class RouteSettings:
     on_break: Annotated[
         OnBreak,
         Setting("a stream that breaks after its first content: raise, end as marked partial, or go on elsewhere"),
+    ] = "error"
+    on_unsupported: Annotated[
+        OnUnsupported,
+        Setting(
+            "a field that a target has no form for: error: that target is not asked; warn: it is left out, logged, and "
+            "named in the reply; drop: it is left out"
+        ),
     ] = "error"
     hold_back_tokens: Annotated[
         int,

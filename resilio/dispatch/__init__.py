@@ -316,7 +316,8 @@ class Dispatcher:
         able: list[RouteTarget] = []
         lacking: dict[str, str] = {}
         for target in route.targets:
-            if (lack := target.lacks(needs, longest)) is None:
+            lack = target.lacks(needs, longest) or call.cannot_honour(target, route.settings.on_unsupported)
+            if lack is None:
                 able.append(target)
             else:
                 lacking[target.name] = lack

@@ -6,6 +6,7 @@ owns which targets are left, which of them were retried, throttled or given up, 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Plan"]
 
+logger = logging.getLogger("resilio")
+
 UNKNOWN_OUTPUT = 256
 """Output tokens to reserve on rate limits when the caller set no limit and the route has no history."""
 
@@ -48,7 +51,8 @@ class Call:
 
     __slots__ = (
         "attempts", "cache", "caps", "deadline", "engine", "first_token", "flow", "idle_since", "label",
-        "later_targets", "level", "priority", "reasons", "request", "snapshot", "started", "until", "winner",
+        "later_targets", "level", "priority", "reasons", "request", "snapshot", "started", "until", "warnings",
+        "winner",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +94,8 @@ class Call:
         self.label = RUNG_LABELS["full"]
         self.flow = RequestFlow()
         self.first_token: float | None = None
+        self.warnings: dict[str, tuple[str, ...]] | None = None
+        """By target, what it is to be asked without; None: nothing by none, as for most calls."""
         self.idle_since = self.started
         """When this call last had nothing under way at a provider: what an attempt waited counts from here."""
         self.winner: RouteTarget | None = None
@@ -118,6 +124,28 @@ class Call:
         if self.flow.state is not RequestState.DEGRADING:
             self.flow.step("exhaust")
         self.later_targets = max(0, self.later_targets - asks)
+
+    def cannot_honour(self, target: RouteTarget, policy: str) -> str | None:
+        """Why this target is not to be asked: what of the request it has no form for; None when it may be.
+
+        Args:
+            target: A target that can serve the request otherwise.
+            policy: The route's `on_unsupported`.
+        """
+        losses = target.codec.unsupported(self.request, target.settings)
+        if not losses:
+            return None
+        fatal = losses if policy == "error" else [loss for loss in losses if loss.needed]
+        if fatal:
+            return "cannot honour " + ", ".join(map(str, fatal))
+        if policy == "warn":
+            self.warnings = self.warnings or {}
+            self.warnings[target.name] = tuple(f"{target.name} was asked without {loss}" for loss in losses)
+        return None
+
+    def warned(self, target: RouteTarget) -> tuple[str, ...]:
+        """What this target is asked without, where the route wants to be told."""
+        return () if self.warnings is None else self.warnings.get(target.name, ())
 
     def usage_or_estimate(self, usage: Usage | None, plan: Plan, answer: Answer) -> Usage:
         """The provider's figures, or our own count, marked as such."""
@@ -160,6 +188,8 @@ class Call:
             rule=self.request.rule,
             raw=answer.raw,
             label=self.label,
+            warnings=self.warned(target),
+            extras=answer.extras,
         )
 
     def enter(self) -> Mapping[str, RouteRecord]:
@@ -347,6 +377,8 @@ class Plan:
         self._pinned = None
         if target.name not in self.tried:
             self.tried[target.name] = target
+            for warning in self.call.warned(target):
+                logger.warning("%s", warning)
             target.provider.retry_budget.record_call(self.call.engine.clock())
 
     def others(self, target: RouteTarget) -> int:

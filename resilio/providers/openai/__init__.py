@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Self
 
+from resilio.config import ProviderSettings, TargetSettings
 from resilio.errors import ProviderError
-from resilio.models import Answer, Embeddings, LimitReading
+from resilio.models import Answer, Embeddings, LimitReading, Loss, Request
 from resilio.providers.headers import read_limits
 from resilio.providers.openai.answer import decode_answer
 from resilio.providers.openai.classify import error_of_response
@@ -37,8 +38,11 @@ class OpenAICodec:
     def __repr__(self) -> str:
         return f"OpenAICodec({self.kind!r}, name={self.name!r})"
 
-    def for_provider(self, name: str, *, max_event_bytes: int) -> Self:
-        return type(self)(self.kind, max_event_bytes, name=name)
+    def for_provider(self, settings: ProviderSettings) -> Self:
+        return type(self)(self.kind, settings.max_body_bytes, name=settings.name)
+
+    def unsupported(self, request: Request, target: TargetSettings) -> tuple[Loss, ...]:
+        return ()  # callers speak this very dialect; what one server or model lacks only its own answer tells
 
     encode = staticmethod(encode)
     needs = staticmethod(needs)
