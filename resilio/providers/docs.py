@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from resilio.errors import ERROR_RULES, Counts, ErrorClass, Then
-from resilio.providers.openai.classify import EXCEPTIONS
+from resilio.providers.classify import EXCEPTIONS
 from resilio.providers.openai.faults import CODES, FINISHES, OTHER_STATUSES, STATUSES, TYPES, WORDINGS
 
 __all__ = ["MEANINGS", "main", "page"]

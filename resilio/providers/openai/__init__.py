@@ -13,11 +13,13 @@ from typing import Final, Self
 from resilio.config import ProviderSettings, TargetSettings
 from resilio.errors import ProviderError
 from resilio.models import Answer, Embeddings, LimitReading, Loss, Request
+from resilio.providers.classify import error_of_response
+from resilio.providers.demand import estimate_tokens, needs
 from resilio.providers.headers import read_limits
 from resilio.providers.openai.answer import decode_answer
-from resilio.providers.openai.classify import error_of_response
 from resilio.providers.openai.embedding import decode_embeddings, encode_embeddings
-from resilio.providers.openai.request import encode, estimate_tokens, needs
+from resilio.providers.openai.faults import FAULTS
+from resilio.providers.openai.request import encode
 from resilio.providers.openai.stream import OpenAIStreamDecoder
 from resilio.providers.sse import MAX_EVENT_BYTES
 
@@ -53,7 +55,7 @@ class OpenAICodec:
         return decode_answer(self.name, status, headers, body)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, *, wall_now: float) -> ProviderError:
-        return error_of_response(self.name, status, headers, body, wall_now)
+        return error_of_response(FAULTS, self.name, status, headers, body, wall_now)
 
     def stream_decoder(self, status: int, headers: Mapping[str, str]) -> OpenAIStreamDecoder:
         return OpenAIStreamDecoder(self.name, status, headers, self.max_event_bytes)
