@@ -232,7 +232,9 @@ def fingerprints(config: Config) -> dict[str, str]:
     the route; so tuning them keeps the cache warm.
     """
     # API keys are no part of it: changing one must not empty the cache.
-    providers = {its.name: (its.kind, its.base_url, sorted(its.headers.items())) for its in config.providers}
+    providers = {
+        its.name: (its.kind, its.base_url, its.version, sorted(its.headers.items())) for its in config.providers
+    }
     found = {}
     for name, route in config.routes.items():
         if route.cache == "skip":

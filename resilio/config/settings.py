@@ -284,7 +284,13 @@ UpstreamStream = Literal["as_asked", "auto"]
 OnBreak = Literal["error", "partial", "continue"]
 OnUnsupported = Literal["error", "warn", "drop"]
 Sign = Literal["reasoning", "comments"]
-ProviderKind = Literal["openai", "local"]
+ProviderKind = Literal["openai", "anthropic", "local"]
+
+DEFAULT_URLS: Final[Mapping[str, str]] = {"anthropic": "https://api.anthropic.com"}
+"""`base_url` of the kinds that one company serves."""
+
+DEFAULT_VERSIONS: Final[Mapping[str, str]] = {"anthropic": "2023-06-01"}
+"""`version` of the kinds that have one. Anthropic's older one, as its newer one has no sampling parameters."""
 
 LOCAL_CONCURRENCY: Final = 2
 """`max_concurrency` of a local provider unless set: what its server computes at one time. More would wait inside
@@ -322,9 +328,15 @@ class ProviderSettings:
 
     name: Annotated[str, Setting("how targets and events call it")]
     kind: Annotated[
-        ProviderKind, Setting("wire format: openai (any server of that dialect) or local (a model on this machine)")
+        ProviderKind,
+        Setting("wire format: openai (any server of that dialect), anthropic, or local (a model on this machine)"),
     ]
-    base_url: Annotated[str, Setting("where it is, up to and including /v1; empty for kind local")] = ""
+    base_url: Annotated[
+        str, Setting("where it is, up to and including /v1; kind anthropic: https://api.anthropic.com unless set")
+    ] = ""
+    version: Annotated[
+        str, Setting("of the API, kind anthropic: 2023-06-01 unless set, or 2026-10-21; other kinds have none")
+    ] = ""
     keys: Annotated[tuple[str, ...], Setting('API keys; "env:NAME" reads a variable')] = field(default=(), repr=False)
     headers: Annotated[Mapping[str, str], Setting('sent with every request; "env:NAME" reads a variable')] = field(
         default_factory=dict, repr=False

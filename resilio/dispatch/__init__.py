@@ -316,7 +316,9 @@ class Dispatcher:
         able: list[RouteTarget] = []
         lacking: dict[str, str] = {}
         for target in route.targets:
-            lack = target.lacks(needs, longest) or call.cannot_honour(target, route.settings.on_unsupported)
+            lack = target.lacks(needs, longest)
+            if lack is None and inputs is None:
+                lack = call.cannot_honour(target, route.settings)
             if lack is None:
                 able.append(target)
             else:

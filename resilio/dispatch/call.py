@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.budget import Need, SpendCap
 from resilio.cache import USE, CacheControl
-from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS
+from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS, RouteSettings
 from resilio.dispatch.money import need_of
 from resilio.errors import (
     BudgetExceeded,
@@ -125,14 +125,15 @@ class Call:
             self.flow.step("exhaust")
         self.later_targets = max(0, self.later_targets - asks)
 
-    def cannot_honour(self, target: RouteTarget, policy: str) -> str | None:
+    def cannot_honour(self, target: RouteTarget, route: RouteSettings) -> str | None:
         """Why this target is not to be asked: what of the request it has no form for; None when it may be.
 
         Args:
             target: A target that can serve the request otherwise.
-            policy: The route's `on_unsupported`.
+            route: The route it is asked for.
         """
-        losses = target.codec.unsupported(self.request, target.settings)
+        policy, limit = route.on_unsupported, asked_limit(self.request) or route.max_output_tokens
+        losses = target.codec.unsupported(self.request, target.settings, max_output_tokens=limit)
         if not losses:
             return None
         fatal = losses if policy == "error" else [loss for loss in losses if loss.needed]
@@ -326,7 +327,7 @@ class Plan:
         self.needs: dict[str, Need] = {}
         """What an attempt can use at most, by target, once somebody asked."""
         embeds = call.request.inputs is not None
-        self.max_output_tokens = 0 if embeds else _asked(call.request) or route.settings.max_output_tokens
+        self.max_output_tokens = 0 if embeds else asked_limit(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
 
     def _expected_output(self) -> int:
@@ -556,7 +557,7 @@ def _window(clock: str, setting: float, share: float, now: float) -> Window:
     return Window(clock, seconds, now + seconds, share < setting)
 
 
-def _asked(request: Request) -> int | None:
+def asked_limit(request: Request) -> int | None:
     """The caller's own limit on the answer, in tokens."""
     for name in ("max_completion_tokens", "max_tokens"):
         value = request.wire.get(name)

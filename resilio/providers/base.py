@@ -63,11 +63,13 @@ class Codec(Protocol):
         """
         ...
 
-    def unsupported(self, request: Request, target: TargetSettings) -> tuple[Loss, ...]:
+    def unsupported(
+        self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
+    ) -> tuple[Loss, ...]:
         """What of the request this format has no way to say to this target; empty, and cheap, for most.
 
         Whether such a target is asked at all is the route's to decide (`on_unsupported`); where it is, `encode` leaves
-        out or weakens exactly what stands here. What is `needed` is never left out.
+        out or weakens exactly what stands here, given the same arguments. What is `needed` is never left out.
         """
         ...
 

@@ -20,7 +20,7 @@ AUDIO = Loss("audio", "it cannot speak", needed=True)
 class Deaf(OpenAICodec):
     """A dialect without seeds and without speech."""
 
-    def unsupported(self, request, target):
+    def unsupported(self, request, target, *, max_output_tokens):
         if target.provider != "deaf":
             return ()
         return tuple(loss for loss in (SEED, AUDIO) if loss.path in request.wire)

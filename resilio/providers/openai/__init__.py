@@ -43,7 +43,9 @@ class OpenAICodec:
     def for_provider(self, settings: ProviderSettings) -> Self:
         return type(self)(self.kind, settings.max_body_bytes, name=settings.name)
 
-    def unsupported(self, request: Request, target: TargetSettings) -> tuple[Loss, ...]:
+    def unsupported(
+        self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
+    ) -> tuple[Loss, ...]:
         return ()  # callers speak this very dialect; what one server or model lacks only its own answer tells
 
     encode = staticmethod(encode)
