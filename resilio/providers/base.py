@@ -116,6 +116,13 @@ class Codec(Protocol):
         """Rate limits a response's headers tell of; empty when none do. Cheap when none do."""
         ...
 
+    def prefilled(self, text: str) -> str:
+        """What of a last message of the assistant's is sent, to be continued: a beginning of it.
+
+        Blanks at its end may be lacking. Whether an answer repeats them then cannot be known before it comes.
+        """
+        ...
+
     def needs(self, request: Request) -> frozenset[Capability]:
         """What this request needs of a model beyond plain text."""
         ...

@@ -79,9 +79,6 @@ class EventStream:
         """The error of a stream whose bytes ended too early."""
         raise NotImplementedError
 
-    def _cut_event(self, event: SSEEvent) -> None:
-        """The bytes ended inside this event, whose JSON is broken by it; the usual answer is that it never came."""
-
     # --- bytes -----------------------------------------------------------------------------------
 
     @property
@@ -174,8 +171,7 @@ class EventStream:
             try:
                 body = orjson.loads(event.data)
             except orjson.JSONDecodeError:
-                self._cut_event(event)
-                continue
+                continue  # cut inside: the end of the stream tells it
             if is_error(body):
                 raise error_in_answer(self.faults, self._who, self._status, body)
             if isinstance(body, dict) and (self.complete or self._ends(body)):

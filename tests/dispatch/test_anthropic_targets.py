@@ -118,19 +118,22 @@ async def test_a_stream_that_is_cut_in_the_middle_is_never_taken_for_whole():
         it.assert_idle()
 
 
-async def test_a_broken_stream_goes_on_at_it_from_the_very_letter():
+@pytest.mark.parametrize("words", ["one two three four", "one\n\n- two\n\n- three\n", "one two  three"])
+@pytest.mark.parametrize("repeats", [True, False])
+async def test_a_broken_stream_goes_on_at_it_from_the_very_letter(words, repeats):
+    """It is not sent the blank at the end, and may write it again or not."""
     settings = {**CLAUDE, "models": {"m": {"capabilities": ["streaming", "prefill"]}}}
 
     def go_on(body):
         last = body["messages"][-1]
-        said = last["content"][0]["text"] if last["role"] == "assistant" else ""
-        return "one two three four"[len(said) :]
+        rest = words[len(last["content"][0]["text"]) :] if last["role"] == "assistant" else words
+        return rest if repeats else rest.lstrip()
 
     route = {"on_break": "continue"}
-    first = ("gpt", Script.of(faults.Cut(2), answer="one two three four"))
+    first = ("gpt", Script.of(faults.Cut(2), answer=words))
     async with pair(first, ("claude", Script(answer=go_on)), settings=settings, route=route) as it:
         reply = await streamed(it, "?")
-        assert reply.text.split() == ["one", "two", "three", "four"]
+        assert reply.text == words
         assert (reply.complete, reply.seams[0].how, reply.seams[0].target) == (True, "prefill", "claude/m")
 
 

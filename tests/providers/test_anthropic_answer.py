@@ -197,21 +197,27 @@ class TestStream:
         assert answer.finish_reason == "length"
 
     @pytest.mark.parametrize("name", MESSAGES)
-    def test_it_is_whole_at_its_last_event_and_not_a_byte_before(self, name):
-        data = stream(*events_of(MESSAGES[name]))
-        last = len(data) - len(event(STOP))
+    def test_it_is_whole_when_its_reason_to_stop_has_come_and_not_a_byte_before(self, name):
+        *before, reason, last = events_of(MESSAGES[name])
+        data, end = stream(*before), stream(reason)
         for at in range(0, len(data), 3):
             decoder = CODEC.stream_decoder(200, SSE)
             decoder.feed(data[:at])
             assert not decoder.complete, data[:at][-60:]
-            if at >= last + len("event: message_stop\ndata"):
-                decoder.finish()  # cut inside an event that says nothing but its name
-                assert decoder.complete
-                continue
             with pytest.raises(MalformedResponse) as caught:
                 decoder.finish()
             assert caught.value.error_class is ErrorClass.TRUNCATED
-            assert not decoder.complete
+        for at in range(len(end) + 1):
+            decoder = CODEC.stream_decoder(200, SSE)
+            decoder.feed(data + end[:at])
+            assert decoder.complete is (at == len(end))
+            if at > end.rindex(b"}"):  # what is missing is blank
+                decoder.finish()
+            else:
+                with pytest.raises(MalformedResponse):
+                    decoder.finish()
+        for at in range(len(event(last))):
+            assert of_ours(read(data + end + event(last)[:at])[1]) == of_sdk(MESSAGES[name])
 
     def test_an_end_that_gives_no_reason_is_none(self):
         decoder = CODEC.stream_decoder(200, SSE)

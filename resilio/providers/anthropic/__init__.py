@@ -90,6 +90,9 @@ class AnthropicCodec:
             body["stream"] = True
         return HttpRequest(endpoint(base_url), request_headers(key, self.version, tuple(headers.items())), dumps(body))
 
+    def prefilled(self, text: str) -> str:
+        return text.rstrip()  # a blank at the end is a 400
+
     def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         return decode_answer(self.name, status, headers, body)
 

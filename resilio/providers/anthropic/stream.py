@@ -1,8 +1,9 @@
 """What is read from a streamed message.
 
-A stream is complete at ``message_stop`` after a reason to stop, and never without: a clean end of the connection proves
-nothing. A second ``message_start`` where nothing came in between is a stammer and harmless; in the middle of an answer
-(a proxy that tried again) it is an error, for what was handed out cannot be taken back.
+A stream is complete once a reason to stop has come (``message_delta``), whether ``message_stop``, which says nothing
+but its name, follows or not; and never without one: a clean end of the connection proves nothing. A second
+``message_start`` where nothing came in between is a stammer and harmless; in the middle of an answer (a proxy that
+tried again) it is an error, for what was handed out cannot be taken back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from resilio.providers.anthropic.request import ANSWER_TOOL
 from resilio.providers.classify import refused_answer
 from resilio.providers.conversation import arguments_object
 from resilio.providers.reading import as_text
-from resilio.providers.sse import MAX_EVENT_BYTES, SSEEvent
+from resilio.providers.sse import MAX_EVENT_BYTES
 from resilio.providers.stream import EventStream
 
 __all__ = ["AnthropicStreamDecoder"]
@@ -68,7 +69,7 @@ class AnthropicStreamDecoder(EventStream):
     Every event gives at least one chunk, even one that says nothing, so whoever passes `raw` on misses nothing.
     """
 
-    __slots__ = ("_blocks", "_calls", "_message", "_size", "_stopped", "_usage")
+    __slots__ = ("_blocks", "_calls", "_message", "_size", "_usage")
 
     faults = FAULTS
 
@@ -82,12 +83,11 @@ class AnthropicStreamDecoder(EventStream):
         self._calls = 0
         self._usage: dict[str, Any] = {}
         self._size = 0  # characters so far
-        self._stopped = False
 
     @property
     def complete(self) -> bool:
-        """``message_stop`` has come after a reason to stop, and nothing went wrong."""
-        return self._stopped and self._error is None
+        """A reason to stop has come, and nothing went wrong."""
+        return bool(self._stop_reason) and self._error is None
 
     @property
     def _stop_reason(self) -> str:
@@ -123,17 +123,13 @@ class AnthropicStreamDecoder(EventStream):
     # --- what the dialect says -------------------------------------------------------------------
 
     def _ends(self, body: dict[str, Any]) -> bool:
-        return body.get("type") == "message_stop"
-
-    def _cut_event(self, event: SSEEvent) -> None:
-        if event.event == "message_stop" and self._stop_reason:
-            self._stopped = True  # it says nothing but its name
+        delta = body.get("delta")
+        return body.get("type") == "message_delta" and isinstance(delta, dict) and bool(delta.get("stop_reason"))
 
     def _unfinished(self) -> MalformedResponse:
         if self._message is None:
             return self._malformed("with a stream that ended before any message", ErrorClass.TRUNCATED)
-        lacks = "a message_stop" if self._stop_reason else "a stop_reason"
-        return self._malformed(f"with a stream that ended without {lacks}", ErrorClass.TRUNCATED)
+        return self._malformed("with a stream that ended without a stop_reason", ErrorClass.TRUNCATED)
 
     def _take_whole(self, body: bytes, chunks: list[Chunk]) -> None:
         """A server that ignored `stream`: its one message becomes the events it would have been."""
@@ -167,7 +163,8 @@ class AnthropicStreamDecoder(EventStream):
                 case "message_delta":
                     self._stop_reasons(body, chunks)
                 case "message_stop":
-                    self._stop_message(body, chunks)
+                    self.done = True
+                    chunks.append(Chunk(raw=body))
                 case _:  # ping, and whatever may come to be
                     chunks.append(Chunk(raw=body))
         except (AttributeError, KeyError, TypeError) as exc:
@@ -267,11 +264,6 @@ class AnthropicStreamDecoder(EventStream):
 
     def _wrote(self) -> bool:
         return any(block.kind == "text" and block.whole()["text"] for block in self._blocks.values())
-
-    def _stop_message(self, body: dict[str, Any], chunks: list[Chunk]) -> None:
-        self._stopped = bool(self._stop_reason)
-        self.done = True
-        chunks.append(Chunk(raw=body))
 
 
 def _string(value: Any) -> str:

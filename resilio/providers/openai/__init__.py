@@ -53,6 +53,9 @@ class OpenAICodec:
     estimate_tokens = staticmethod(estimate_tokens)
     encode_embeddings = staticmethod(encode_embeddings)
 
+    def prefilled(self, text: str) -> str:
+        return text
+
     def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         return decode_answer(self.name, status, headers, body)
 

@@ -136,7 +136,7 @@ def _read_messages(exchange: Exchange) -> Reading:
 
 
 def _ends_messages(body: Mapping[str, Any]) -> bool:
-    return body.get("type") == "message_stop"
+    return body.get("type") == "message_delta" and bool(body["delta"].get("stop_reason"))
 
 
 FORMATS: Final = (
