@@ -258,6 +258,11 @@ class TestStream:
         ]
         assert of_ours(read(stream(*whole[:3], *odd, *whole[3:]))[1])[0] == "Grüße aus Köln 🌍."
 
+    def test_pings_are_signs_of_life_as_comments_are(self):
+        decoder = CODEC.stream_decoder(200, SSE)
+        decoder.feed(b": hello\n\n" + stream(PING, start(), PING))
+        assert decoder.comments == 3
+
     def test_a_whole_message_in_place_of_a_stream_is_read(self):
         for name, whole in MESSAGES.items():
             chunks, answer = read(json.dumps(whole).encode())

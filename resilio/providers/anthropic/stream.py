@@ -69,7 +69,7 @@ class AnthropicStreamDecoder(EventStream):
     Every event gives at least one chunk, even one that says nothing, so whoever passes `raw` on misses nothing.
     """
 
-    __slots__ = ("_blocks", "_calls", "_message", "_size", "_usage")
+    __slots__ = ("_blocks", "_calls", "_message", "_pings", "_size", "_usage")
 
     faults = FAULTS
 
@@ -81,6 +81,7 @@ class AnthropicStreamDecoder(EventStream):
         """Of ``message_start``; later what ``message_delta`` brings."""
         self._blocks: dict[int, _Block] = {}
         self._calls = 0
+        self._pings = 0
         self._usage: dict[str, Any] = {}
         self._size = 0  # characters so far
 
@@ -88,6 +89,11 @@ class AnthropicStreamDecoder(EventStream):
     def complete(self) -> bool:
         """A reason to stop has come, and nothing went wrong."""
         return bool(self._stop_reason) and self._error is None
+
+    @property
+    def comments(self) -> int:
+        """Keep-alives so far: pings are what comments are elsewhere."""
+        return self._parser.comments + self._pings
 
     @property
     def _stop_reason(self) -> str:
@@ -166,6 +172,7 @@ class AnthropicStreamDecoder(EventStream):
                     self.done = True
                     chunks.append(Chunk(raw=body))
                 case _:  # ping, and whatever may come to be
+                    self._pings += kind == "ping"
                     chunks.append(Chunk(raw=body))
         except (AttributeError, KeyError, TypeError) as exc:
             # A number where an object should be, text where a list should: not worth a check a field.
