@@ -114,7 +114,12 @@ def test_the_codec_holds_the_protocol():
 
 class TestUsage:
     def test_the_input_is_whole_and_its_parts_are_apart(self):
-        assert decode(message(text("x"))).usage == Usage(100, 40, 50, 10, 20, 24)
+        assert decode(message(text("x"))).usage == Usage(100, 40, 50, 10, 20, 24, service_tier="standard")
+
+    def test_the_tier_that_is_billed_is_told_and_fast_mode_is_one(self):
+        usage = {"input_tokens": 1, "output_tokens": 1, "service_tier": "priority"}
+        assert decode(message(text("x"), usage=usage)).usage.service_tier == "priority"
+        assert decode(message(text("x"), usage={**usage, "speed": "fast"})).usage.service_tier == "fast"
 
     def test_writes_that_are_not_told_apart_are_of_five_minutes(self):
         usage = {"input_tokens": 1, "cache_creation_input_tokens": 9, "output_tokens": 2}
@@ -130,7 +135,7 @@ class TestUsage:
         data = stream(
             start(), opened(0, text("")), delta(0, type="text_delta", text="x"), closed(0), stopped(usage=usage), STOP
         )
-        assert read(data)[1].usage == Usage(61 + 30, 2, 0, 10, 20, 2)
+        assert read(data)[1].usage == Usage(61 + 30, 2, 0, 10, 20, 2, service_tier="standard")
 
     def test_a_broken_stream_knows_its_input_and_counts_its_output(self):
         decoder = CODEC.stream_decoder(200, SSE)

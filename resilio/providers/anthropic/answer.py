@@ -113,4 +113,8 @@ def read_usage(raw: Any) -> Usage | None:
     thought = as_count(details.get("thinking_tokens")) if isinstance(details, Mapping) else 0
     if not (fresh or read or written or output):
         return None
-    return Usage(fresh + read + written, output, read, written - hour, hour, min(thought, output))
+    # Fast mode is a tier of its own to whoever knows the prices.
+    tier = "fast" if raw.get("speed") == "fast" else as_text(raw.get("service_tier")) or None
+    return Usage(
+        fresh + read + written, output, read, written - hour, hour, min(thought, output), service_tier=tier
+    )  # fmt: skip
