@@ -26,6 +26,8 @@ from resilio.config.reader import Reader, fields_of
 from resilio.config.rules import check_rules
 from resilio.config.semantic import check_semantic
 from resilio.config.settings import (
+    DEFAULT_URLS,
+    DEFAULT_VERSIONS,
     LOCAL_CONCURRENCY,
     LOCAL_MODELS,
     RUNG_KINDS,
@@ -221,6 +223,10 @@ class _Document:
             fallbacks["max_concurrency"] = LOCAL_CONCURRENCY
             if models == {}:
                 table = {key: value for key, value in table.items() if key != "models"}
+        kind = table.get("kind") if isinstance(table, Mapping) else None
+        for field, known in (("base_url", DEFAULT_URLS), ("version", DEFAULT_VERSIONS)):
+            if isinstance(kind, str) and kind in known:
+                fallbacks[field] = known[kind]
         stand_ins = {"name": "", "kind": "local" if local else "openai"}
         provider = self.reader.table(ProviderSettings, table, path, fallbacks, stand_ins=stand_ins)
         if provider is None:
@@ -228,6 +234,8 @@ class _Document:
         if "/" in provider.name:
             text = f'{shown(provider.name)} has a "/" in it, which parts provider and model in a target'
             self.problems.add((*path, "name"), text)
+        if provider.version and provider.kind not in DEFAULT_VERSIONS:
+            self.problems.add((*path, "version"), f"must be absent for kind {provider.kind}: its API has no versions")
         if local:
             self._check_local(provider, path)
         elif provider.base_url or not self.problems.touch((*path, "kind")):

@@ -284,8 +284,15 @@ REASONING_FIRST_TOKEN: Final = 120.0
 
 UpstreamStream = Literal["as_asked", "auto"]
 OnBreak = Literal["error", "partial", "continue"]
+OnUnsupported = Literal["error", "warn", "drop"]
 Sign = Literal["reasoning", "comments"]
-ProviderKind = Literal["openai", "local"]
+ProviderKind = Literal["openai", "anthropic", "local"]
+
+DEFAULT_URLS: Final[Mapping[str, str]] = {"anthropic": "https://api.anthropic.com"}
+"""`base_url` of the kinds that one company serves."""
+
+DEFAULT_VERSIONS: Final[Mapping[str, str]] = {"anthropic": "2023-06-01"}
+"""`version` of the kinds that have one. Anthropic's older one, as its newer one has no sampling parameters."""
 
 LOCAL_CONCURRENCY: Final = 2
 """`max_concurrency` of a local provider unless set: what its server computes at one time. More would wait inside
@@ -323,9 +330,15 @@ class ProviderSettings:
 
     name: Annotated[str, Setting("how targets and events call it")]
     kind: Annotated[
-        ProviderKind, Setting("wire format: openai (any server of that dialect) or local (a model on this machine)")
+        ProviderKind,
+        Setting("wire format: openai (any server of that dialect), anthropic, or local (a model on this machine)"),
     ]
-    base_url: Annotated[str, Setting("where it is, up to and including /v1; empty for kind local")] = ""
+    base_url: Annotated[
+        str, Setting("where it is, up to and including /v1; kind anthropic: https://api.anthropic.com unless set")
+    ] = ""
+    version: Annotated[
+        str, Setting("of the API, kind anthropic: 2023-06-01 unless set, or 2026-10-21; other kinds have none")
+    ] = ""
     keys: Annotated[tuple[str, ...], Setting('API keys; "env:NAME" reads a variable')] = field(default=(), repr=False)
     headers: Annotated[Mapping[str, str], Setting('sent with every request; "env:NAME" reads a variable')] = field(
         default_factory=dict, repr=False
@@ -462,6 +475,13 @@ class RouteSettings:
     on_break: Annotated[
         OnBreak,
         Setting("a stream that breaks after its first content: raise, end as marked partial, or go on elsewhere"),
+    ] = "error"
+    on_unsupported: Annotated[
+        OnUnsupported,
+        Setting(
+            "a field that a target has no form for: error: that target is not asked; warn: it is left out, logged, and "
+            "named in the reply; drop: it is left out"
+        ),
     ] = "error"
     hold_back_tokens: Annotated[
         int,

@@ -327,7 +327,10 @@ class Dispatcher:
         able: list[RouteTarget] = []
         lacking: dict[str, str] = {}
         for target in route.targets:
-            if (lack := target.lacks(needs, longest)) is None:
+            lack = target.lacks(needs, longest)
+            if lack is None and inputs is None:
+                lack = call.cannot_honour(target, route.settings)
+            if lack is None:
                 able.append(target)
             else:
                 lacking[target.name] = lack

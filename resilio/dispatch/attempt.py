@@ -152,11 +152,13 @@ class Attempt:
                 the model can continue a message of the assistant's, else by answering anew with the same beginning.
         """
         window = self.first_token_window()
-        request, expected = self.call.request, ""
+        request, expected, blank = self.call.request, "", ""
         if before is not None:
-            self.how = self.plan.way_on(self.target) if before else "restart"  # nothing but reasoning came so far
+            sent = self.target.codec.prefilled(before)
+            self.how = self.plan.way_on(self.target) if sent else "restart"  # nothing but reasoning came so far
             if self.how == "prefill":
                 self.prefilled = before
+                blank = before[len(sent) :]
                 request = replace(request, messages=[*request.messages, {"role": "assistant", "content": before}])
             else:
                 expected = before
@@ -170,7 +172,7 @@ class Attempt:
                         raise self.target.codec.error(
                             response.status, response.headers, body, wall_now=self.engine.wall()
                         )
-                    leg = Leg(self, response, expected)
+                    leg = Leg(self, response, expected, blank)
                     await leg.read_first(scope)
             except TimeoutError as exc:
                 raise self._clock_error() from exc

@@ -6,6 +6,7 @@ owns which targets are left, which of them were retried, throttled or given up, 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.budget import Need, SpendCap
 from resilio.cache import USE, CacheControl
-from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS
+from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS, RouteSettings
 from resilio.dispatch.money import need_of
 from resilio.errors import (
     BudgetExceeded,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Plan"]
 
+logger = logging.getLogger("resilio")
+
 UNKNOWN_OUTPUT = 256
 """Output tokens to reserve on rate limits when the caller set no limit and the route has no history."""
 
@@ -49,7 +52,8 @@ class Call:
 
     __slots__ = (
         "attempts", "cache", "caps", "deadline", "engine", "first_token", "flow", "idle_since", "label",
-        "later_targets", "level", "priority", "reasons", "request", "serving", "snapshot", "started", "until", "winner",
+        "later_targets", "level", "priority", "reasons", "request", "serving", "snapshot", "started", "until",
+        "warnings", "winner",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +96,8 @@ class Call:
         self.serving: Serving | None = None
         self.flow = RequestFlow()
         self.first_token: float | None = None
+        self.warnings: dict[str, tuple[str, ...]] | None = None
+        """By target, what it is to be asked without; None: nothing by none, as for most calls."""
         self.idle_since = self.started
         """When this call last had nothing under way at a provider: what an attempt waited counts from here."""
         self.winner: RouteTarget | None = None
@@ -120,6 +126,29 @@ class Call:
         if self.flow.state is not RequestState.DEGRADING:
             self.flow.step("exhaust")
         self.later_targets = max(0, self.later_targets - asks)
+
+    def cannot_honour(self, target: RouteTarget, route: RouteSettings) -> str | None:
+        """Why this target is not to be asked: what of the request it has no form for; None when it may be.
+
+        Args:
+            target: A target that can serve the request otherwise.
+            route: The route it is asked for.
+        """
+        policy, limit = route.on_unsupported, asked_limit(self.request) or route.max_output_tokens
+        losses = target.codec.unsupported(self.request, target.settings, max_output_tokens=limit)
+        if not losses:
+            return None
+        fatal = losses if policy == "error" else [loss for loss in losses if loss.needed]
+        if fatal:
+            return "cannot honour " + ", ".join(map(str, fatal))
+        if policy == "warn":
+            self.warnings = self.warnings or {}
+            self.warnings[target.name] = tuple(f"{target.name} was asked without {loss}" for loss in losses)
+        return None
+
+    def warned(self, target: RouteTarget) -> tuple[str, ...]:
+        """What this target is asked without, where the route wants to be told."""
+        return () if self.warnings is None else self.warnings.get(target.name, ())
 
     def usage_or_estimate(self, usage: Usage | None, plan: Plan, answer: Answer) -> Usage:
         """The provider's figures, or our own count, marked as such."""
@@ -162,6 +191,8 @@ class Call:
             rule=self.request.rule,
             raw=answer.raw,
             label=self.label,
+            warnings=self.warned(target),
+            extras=answer.extras,
         )
 
     def enter(self) -> Mapping[str, RouteRecord]:
@@ -298,7 +329,7 @@ class Plan:
         self.needs: dict[str, Need] = {}
         """What an attempt can use at most, by target, once somebody asked."""
         embeds = call.request.inputs is not None
-        self.max_output_tokens = 0 if embeds else _asked(call.request) or route.settings.max_output_tokens
+        self.max_output_tokens = 0 if embeds else asked_limit(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
 
     def _expected_output(self) -> int:
@@ -349,6 +380,8 @@ class Plan:
         self._pinned = None
         if target.name not in self.tried:
             self.tried[target.name] = target
+            for warning in self.call.warned(target):
+                logger.warning("%s", warning)
             target.provider.retry_budget.record_call(self.call.engine.clock())
 
     def others(self, target: RouteTarget) -> int:
@@ -526,7 +559,7 @@ def _window(clock: str, setting: float, share: float, now: float) -> Window:
     return Window(clock, seconds, now + seconds, share < setting)
 
 
-def _asked(request: Request) -> int | None:
+def asked_limit(request: Request) -> int | None:
     """The caller's own limit on the answer, in tokens."""
     for name in ("max_completion_tokens", "max_tokens"):
         value = request.wire.get(name)

@@ -48,9 +48,11 @@ class Leg:
         response: The response, its head read.
         expected: For a leg that starts the answer over: the text that was handed out already. It must come again,
             letter by letter, and is swallowed; where it does not the leg breaks, and no harm is done.
+        blank: For a leg that continues a text whose last blanks could not be sent: they are swallowed where it begins
+            with them.
     """
 
-    def __init__(self, attempt: Attempt, response: Response, expected: str = "") -> None:
+    def __init__(self, attempt: Attempt, response: Response, expected: str = "", blank: str = "") -> None:
         self.attempt = attempt
         self.flow = StreamFlow()
         self.ready: deque[Chunk] = deque()
@@ -58,6 +60,7 @@ class Leg:
         self._response = response
         self._decoder = attempt.target.codec.stream_decoder(response.status, response.headers)
         self._expected = expected
+        self._blank = blank
         self._repeated = 0
         """Chunks that were swallowed and show that the answer is being written anew."""
         self._ended = False
@@ -203,6 +206,8 @@ class Leg:
             self._ended = True
         if self._expected and chunks:
             chunks = [kept for chunk in chunks if (kept := self._swallow(chunk)) is not None]
+        if self._blank and chunks:
+            chunks = [self._without_blank(chunk) for chunk in chunks]
         alive = False
         for chunk in chunks:  # once for every chunk of every stream: plain tests, the likely one first
             if chunk.text:
@@ -243,6 +248,18 @@ class Leg:
         if self._expected:
             raise _differs(self.attempt.target.name)
         return rest
+
+    def _without_blank(self, chunk: Chunk) -> Chunk:
+        """Take away blanks that were handed out already."""
+        text = chunk.text
+        if not text or chunk.index != 0:
+            return chunk
+        common = min(len(self._blank), len(text))
+        if text[:common] != self._blank[:common]:
+            self._blank = ""
+            return chunk
+        self._blank = self._blank[common:]
+        return chunk._replace(text=text[common:], raw=None)
 
     def _window(self, now: float) -> Window:
         until = self.attempt.call.until
