@@ -43,10 +43,11 @@ def draw_calibration(
         if guarded:
             bounds = [_percent(row.wrong_bound) for row in rows]
             right.plot(GRID, bounds, "--", color=SHADES[1], label=f"its upper bound ({measurement.confidence:.0%})")
-    for found in recommendations:
+    for place, found in enumerate(recommendations):
         right.axhline(100 * found.max_wrong, color=INK, lw=0.7, alpha=0.5)
-        right.annotate(f"{found.max_wrong:.3g}", (GRID[0], 100 * found.max_wrong), (-2, 2),
-                       textcoords="offset points", fontsize=7, color=INK, ha="right")  # fmt: skip
+        at = GRID[-1 - 4 * place]  # side by side, for the lines may be close
+        right.annotate(f"{found.max_wrong:.3g}", (at, 100 * found.max_wrong), (3, 2),
+                       textcoords="offset points", fontsize=7, color=INK)  # fmt: skip
         if found.threshold is not None:
             right.plot([found.threshold], [100 * found.row.wrong_bound], "o", color=SHADES[3])
     left.set_ylabel("% of pairs with the same answer, or not")

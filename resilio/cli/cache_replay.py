@@ -144,7 +144,7 @@ def _as_dict(run: Run, log: Sequence[Logged]) -> dict[str, Any]:
         "strict": run.plan.strict,
         "shared": run.plan.shared,
         "hit_rate": run.hit_rate,
-        **{kind.value: run.count(kind) for kind in Kind},
+        "answered_by": {kind.value: run.count(kind) for kind in Kind},
         "wrong": run.wrong,
         "wrong_per_request": run.wrong / len(log),
         "wrong_per_near_hit": run.wrong_per_near_hit,
