@@ -171,7 +171,7 @@ def draw(found: dict[Plan, list[dict]], curves: list[list[float]], path: Path) -
         if plan.terms:
             left.axhline(100 * plan.terms.max_wrong, color=shade, lw=0.9, ls=":")
     left.set_xlabel("hit rate, % (a point is one order of the stream)")
-    left.set_ylabel("wrong answers, % of requests (dotted: what is promised)")
+    left.set_ylabel("wrong answers, % of requests (dotted: promised)")
     left.set_ylim(bottom=0)
     left.legend(frameon=False, fontsize=8)
     middles = [STEP * (number + 0.5) for number in range(len(curves[0]))]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resilio.bench.figures import INK, SHADES, empty, frame, save
-from resilio.bench.replay import Kind, Run
+from resilio.bench.replay import HITS, Run
 from resilio.cache.bound import GRID
 from resilio.cache.calibration import Measurement, Recommendation
 
@@ -70,7 +70,7 @@ def draw_replay(runs: Sequence[Run], path: Path, title: str) -> None:
     left, right = figure.subplots(1, 2)
     for run, shade in zip(runs, _shades(len(runs)), strict=True):
         steps = sorted({round(part * len(run.served) / POINTS) for part in range(1, POINTS + 1)} - {0})
-        hits = _shares([each.kind not in (Kind.MISS, Kind.AUDIT) for each in run.served], steps)
+        hits = _shares([each.kind in HITS for each in run.served], steps)
         left.plot(steps, hits, color=shade, label=run.plan.name, lw=1.4)
         right.plot(steps, _shares([each.wrong for each in run.served], steps), color=shade, lw=1.4)
         if run.plan.terms is not None:

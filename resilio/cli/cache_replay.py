@@ -12,12 +12,15 @@ from typing import Any, Final
 from resilio.bench.figures import check_plots
 from resilio.bench.replay import Kind, Plan, Replay, Run, classroom_log, read_log, write_log
 from resilio.bench.replay.log import Logged
+from resilio.bench.scenario import load_without_keys
 from resilio.cache.agreement import AnswersAgree
 from resilio.cache.bound import Terms
 from resilio.cache.embedding import EMBEDDERS, Embedder, Means
+from resilio.cli.ask import pick_route
 from resilio.cli.calibrate import LOCAL
 from resilio.cli.command import UsageError, count, positive, share
 from resilio.cli.screen import Screen
+from resilio.errors import UnknownRoute
 
 __all__ = ["add_arguments", "plans", "run"]
 
@@ -32,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--requests", type=_whole, metavar="N",
         help=f"of the class (default: {CLASSROOM}); 0: every wording of every question once",
     )  # fmt: skip
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="play the whole configuration too, its caches as set"
+    )
+    parser.add_argument("--route", metavar="NAME", help='of --config (default: "chat", or the only one)')
+    parser.add_argument("--namespace", metavar="NAME", help="of --config: the cache_namespace that calls name")
     parser.add_argument("--embedder", choices=LOCAL, default="minilm", help="default: %(default)s")
     parser.add_argument("--profile", action="append", metavar="NAME", help="play this one (default: all), repeatable")
     parser.add_argument("--threshold", type=share, action="append", metavar="S", help="play this one too, repeatable")
@@ -68,8 +76,12 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
         check_plots(options.plot)
     if options.log is not None and (options.requests is not None or options.write_log is not None):
         raise UsageError("--requests and --write-log are about the class; leave out the log, or them")
+    if options.config is None and (options.route is not None or options.namespace is not None):
+        raise UsageError("--route and --namespace are of a configuration: add --config")
     log = _log(options)
     runs, encode = asyncio.run(_play(log, options, screen))
+    if options.config is not None:
+        runs.append(_play_configuration(log, options, screen))
     if options.json:
         screen.json({"requests": len(log), "encode_seconds": encode, "runs": [_as_dict(each, log) for each in runs]})
     else:
@@ -102,8 +114,7 @@ def plans(options: argparse.Namespace, embedder: Embedder) -> list[Plan]:
     Raises:
         UsageError: The embedder has no such profile, or the terms of the guarantee make no sense.
     """
-    shared = options.log is None if options.shared is None else options.shared
-    common: dict[str, Any] = {"shared": shared, "ttl": options.ttl}
+    common: dict[str, Any] = {"shared": _shared(options), "ttl": options.ttl}
     found = [Plan("exact alone", **common)]
     for name in options.profile or sorted(embedder.profiles, key=lambda each: -embedder.profiles[each].threshold):
         if name not in embedder.profiles:
@@ -133,6 +144,25 @@ async def _play(log: Sequence[Logged], options: argparse.Namespace, screen: Scre
         return runs, replay.encode_seconds
     finally:
         await embedder.aclose()
+
+
+def _play_configuration(log: Sequence[Logged], options: argparse.Namespace, screen: Screen) -> Run:
+    from resilio.bench.replay.engine import play_configuration
+
+    config = load_without_keys(options.config)
+    route = pick_route(config, options.route)
+    if route not in config.routes:
+        raise UnknownRoute(route, config.routes)
+    with screen.progress("as configured") as show:
+        return play_configuration(
+            config, log, route, namespace=options.namespace, shared=_shared(options), seed=options.seed,
+            on_progress=show,
+        )  # fmt: skip
+
+
+def _shared(options: argparse.Namespace) -> bool:
+    shared: bool | None = options.shared
+    return options.log is None if shared is None else shared
 
 
 def _as_dict(run: Run, log: Sequence[Logged]) -> dict[str, Any]:

@@ -34,6 +34,9 @@ LOCAL: Final = tuple(name for name in EMBEDDERS if name != "provider")
 SHOWN: Final = (0.97, 0.95, 0.92, 0.90, 0.87, 0.85, 0.80)
 """Thresholds of the table; JSON has all of the grid."""
 MAX_WRONG: Final = (0.05, 0.02, 0.01)
+FILE: Final = Path("calibration.toml")
+PROFILES: Final = ("default", "faq")
+"""What a calibration may set: `safety` is the same for every embedder."""
 
 DESCRIPTION: Final = """\
 Measure, on labelled pairs of questions, what a semantic cache would serve rightly and wrongly at each threshold,
@@ -57,8 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-wrong", type=_shares, metavar="S,...", default=MAX_WRONG,
         help="wrong answers among hits, at most (default: 0.05,0.02,0.01)",
     )  # fmt: skip
-    parser.add_argument("--write", type=Path, metavar="FILE.toml", help="keep the threshold of the one --max-wrong")
-    parser.add_argument("--profile", metavar="NAME", default="default", help="its name there (default: %(default)s)")
+    parser.add_argument(
+        "--write", type=Path, nargs="?", const=FILE, metavar="FILE.toml",
+        help=f"keep the threshold of the one --max-wrong (without a name: {FILE})",
+    )  # fmt: skip
+    parser.add_argument("--profile", choices=PROFILES, default="default", help="its name there (default: %(default)s)")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw it; needs matplotlib")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from resilio.bench.replay import Kind, Logged, Plan, Replay, classroom_log, read_log, write_log
+from resilio.bench.replay.engine import play_configuration
 from resilio.bench.replay.shelf import Shelf, Similarities
 from resilio.cache.bound import NOTHING_NEAR, Terms
 from resilio.cache.embedding.hashing import HashingEmbedder
+from resilio.config import load_config
 from resilio.errors import ConfigError
 
 
@@ -181,6 +183,66 @@ async def test_the_same_seed_gives_the_same_run():
 
     assert await played(1) == await played(1) != await played(2)
     assert [each[0] for each in await played(1)] == kinds(await replay.on(replay.log).play(FIVE, 1))
+
+
+# --- a whole configuration -----------------------------------------------------------------------
+
+CONFIG = {
+    "provider": [{"name": "p", "kind": "openai", "base_url": "http://p.test/v1", "models": {"m": {}}}],
+    "route": {"chat": {"targets": ["p/m"], "deadline": 30}},
+    "cache": {"exact": {}, "semantic": {"embedder": "hashing", "profile": "safety"}},
+}
+
+
+def configured(**semantic):
+    cache = {"exact": {}, "semantic": {"embedder": "hashing", **semantic}}
+    return load_config(CONFIG | {"cache": cache})
+
+
+def test_the_engine_serves_a_log_as_it_would_have_served_the_calls():
+    log = [
+        asked(0, "what is osmosis in a cell", latency=2),
+        asked(1, "what is osmosis in a cell", latency=9),  # joins the one under way
+        asked(5, "What is osmosis in a cell?", latency=3),
+        asked(9, "what is osmosis in a cell"),
+        asked(12, "who wrote the play hamlet", "hamlet", latency=4),
+        asked(20, "who wrote the play hamlet", "hamlet", latency=40, history="f00"),  # past the deadline
+    ]
+    run = play_configuration(configured(profile="safety"), log, "chat", shared=True)
+    assert kinds(run) == [Kind.MISS, Kind.SHARED, Kind.NEAR, Kind.EXACT, Kind.MISS, Kind.FAILED]
+    assert [round(run.served[number].latency, 3) for number in (0, 1, 3, 4)] == [2, 1, 0, 4]
+    assert run.spent_usd == pytest.approx(0.02)
+    assert (run.wrong, run.hits) == (0, 3)
+
+
+def test_the_engine_keeps_users_apart_and_out_what_its_configuration_keeps_out():
+    log = [
+        asked(0, "what is osmosis in a cell", user="ann"),
+        asked(5, "What is osmosis in a cell?", user="bob"),
+        asked(10, "what is the weather today", user="ann"),
+        asked(15, "What is the weather today?", user="ann"),
+    ]
+    config = configured(profile="safety")
+    assert kinds(play_configuration(config, log, "chat")) == [Kind.MISS] * 4
+    assert kinds(play_configuration(config, log, "chat", shared=True)) == [Kind.MISS, Kind.NEAR, Kind.MISS, Kind.MISS]
+
+
+def test_an_answer_that_is_not_its_own_is_told_also_when_the_whole_engine_serves_it():
+    log = [asked(0, "what is osmosis in a cell", "old"), asked(5, "What is osmosis in a cell?", "new")]
+    run = play_configuration(configured(profile="safety"), log, "chat", shared=True)
+    assert [(served.kind, served.wrong) for served in run.served] == [(Kind.MISS, False), (Kind.NEAR, True)]
+
+
+def test_guaranteed_mode_of_the_engine_opens_after_as_many_audits_as_in_a_replay():
+    log = questions(300)
+    config = load_config(CONFIG | {"cache": {"semantic": {"embedder": "hashing", "max_wrong": 0.05}}})
+    run = play_configuration(config, log, "chat", shared=True, seed=3)
+    assert [(change.before, change.after) for _, change in run.changes] == [(None, 0.6)]
+    assert run.changes[0][0] in (124, 125)
+    assert run.bound.threshold == 0.6
+    assert set(kinds(run)[:125]) == {Kind.MISS}
+    assert kinds(run)[126:].count(Kind.NEAR) > 130
+    assert run.wrong == 0
 
 
 # --- the shelf -----------------------------------------------------------------------------------

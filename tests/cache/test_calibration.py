@@ -1,10 +1,10 @@
 """Calibration: pairs are read strictly, counts are right, thresholds are recommended only when they are proven."""
 
 import json
+import os
 from collections import Counter
 
 import pytest
-from conftest import SOAK
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +25,8 @@ from resilio.cache.embedding.base import Profile
 from resilio.cache.embedding.hashing import HashingEmbedder
 from resilio.cache.proportions import fixed_upper
 from resilio.errors import ConfigError
+
+SOAK = os.environ.get("RESILIO_SOAK") == "1"
 
 
 def scored(*rows):

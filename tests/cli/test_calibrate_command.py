@@ -164,6 +164,23 @@ def test_a_class_is_replayed_through_profiles_thresholds_and_guaranteed_mode(tmp
         assert again[2][name] == pytest.approx(near[name])
 
 
+def test_a_whole_configuration_is_played_too(tmp_path, capsys):
+    config = tmp_path / "resilio.toml"
+    config.write_text(
+        '[[provider]]\nname = "p"\nkind = "openai"\nbase_url = "https://p.test/v1"\n'
+        'keys = ["env:NOT_SET"]\nmodels.m = {}\n'
+        '[route.chat]\ntargets = ["p/m"]\n[cache.exact]\n[cache.semantic]\nembedder = "hashing"\nprofile = "safety"\n'
+    )
+    command = ["cache", "replay", "--requests", "80", *HASHING, "--config", str(config), "--json"]
+    assert main(command) == 0
+    alone, safety, _, configured = json.loads(capsys.readouterr().out)["runs"]
+    assert configured["name"] == "as configured"
+    assert 0 < alone["hit_rate"] <= configured["hit_rate"] <= safety["hit_rate"]
+    assert configured["answered_by"]["failed"] == 0
+    assert main([*command, "--route", "nobody"]) == 1
+    assert "no route 'nobody'" in capsys.readouterr().err
+
+
 def test_users_share_nothing_unless_it_is_said(tmp_path, capsys):
     assert main(["cache", "replay", "--requests", "0", *HASHING, "--threshold", "0.6", "--no-shared", "--json"]) == 0
     own = json.loads(capsys.readouterr().out)["runs"][2]
@@ -188,6 +205,7 @@ def test_people_get_a_table_of_caches(capsys):
         (["LOG", "--write-log", "x"], "about the class"),
         (["--requests", "5", "--profile", "nobody"], "no profile 'nobody'"),
         (["--requests", "5", "--max-wrong", "0.7"], "max_wrong must be"),
+        (["--requests", "5", "--route", "chat"], "add --config"),
         (["LOG"], "cannot be read"),
     ],
 )

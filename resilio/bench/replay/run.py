@@ -25,7 +25,7 @@ from resilio.cache.calibration.measure import Guard, guarded_by
 if TYPE_CHECKING:
     from resilio.cache.embedding import Embedder
 
-__all__ = ["Kind", "Plan", "Replay", "Run", "Served"]
+__all__ = ["HITS", "Kind", "Plan", "Replay", "Run", "Served"]
 
 CANDIDATES: Final = 4
 """So many of the nearest are offered to the guards."""
@@ -44,6 +44,12 @@ class Kind(Enum):
     MISS = "miss"
     AUDIT = "audit"
     """The model, because the coin said so."""
+    FAILED = "failed"
+    """Nobody: the engine had no answer. Only where a whole configuration is played."""
+
+
+HITS: Final = frozenset({Kind.EXACT, Kind.SHARED, Kind.NEAR})
+"""What the caches answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ class Run:
 
     @property
     def hits(self) -> int:
-        return self.count(Kind.EXACT, Kind.SHARED, Kind.NEAR)
+        return self.count(*HITS)
 
     @property
     def hit_rate(self) -> float:
