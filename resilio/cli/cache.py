@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+from collections.abc import Mapping
 from typing import Final
 
+from resilio.cache.embedding import Profile
 from resilio.cli import cache_replay
 from resilio.cli.calibrate import add_measuring, measured
 from resilio.cli.command import UsageError, share
+from resilio.cli.embedders import opened
 from resilio.cli.screen import Screen
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
@@ -45,15 +49,18 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     return _evaluate(options, screen) if options.what == "evaluate" else cache_replay.run(options, screen)
 
 
-def _evaluate(options: argparse.Namespace, screen: Screen) -> int:
-    from resilio.cache.embedding import EMBEDDERS, Means
+async def _profiles(options: argparse.Namespace) -> Mapping[str, Profile]:
+    async with opened(options) as embedder:  # which loads no model before its first text
+        return embedder.profiles
 
+
+def _evaluate(options: argparse.Namespace, screen: Screen) -> int:
     threshold = options.threshold
     if threshold is None:
-        profiles = EMBEDDERS[options.embedder](Means()).profiles  # nothing is loaded before the first text
+        profiles = asyncio.run(_profiles(options))
         name = options.profile or ("default" if "default" in profiles else "safety")
         if name not in profiles:
-            raise UsageError(f"embedder {options.embedder!r} has no profile {name!r}; there is {', '.join(profiles)}")
+            raise UsageError(f"the embedder has no profile {name!r}; there is {', '.join(profiles)}")
         threshold = profiles[name].threshold
         options.strict = options.strict or profiles[name].strict
     found = measured(options, screen)

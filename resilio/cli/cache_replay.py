@@ -17,8 +17,8 @@ from resilio.cache.agreement import AnswersAgree
 from resilio.cache.bound import Terms
 from resilio.cache.embedding import EMBEDDERS, Embedder, Means
 from resilio.cli.ask import pick_route
-from resilio.cli.calibrate import LOCAL
 from resilio.cli.command import UsageError, count, positive, share
+from resilio.cli.embedders import LOCAL
 from resilio.cli.screen import Screen
 from resilio.errors import UnknownRoute
 

@@ -23,14 +23,12 @@ from resilio.cache.calibration import (
     save_calibration,
 )
 from resilio.cache.calibration.measure import guarded_by
-from resilio.cache.embedding import EMBEDDERS, Embedder, Means
 from resilio.cli.command import UsageError, share
+from resilio.cli.embedders import add_embedder, opened
 from resilio.cli.screen import Screen
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "LOCAL", "add_arguments", "add_measuring", "measured", "run", "told"]
+__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "add_measuring", "measured", "run", "told"]
 
-LOCAL: Final = tuple(name for name in EMBEDDERS if name != "provider")
-"""Embedders that need no more than their name."""
 SHOWN: Final = (0.97, 0.95, 0.92, 0.90, 0.87, 0.85, 0.80)
 """Thresholds of the table; JSON has all of the grid."""
 MAX_WRONG: Final = (0.05, 0.02, 0.01)
@@ -50,7 +48,7 @@ EXAMPLES: Final = """\
   resilio calibrate pairs.jsonl --plot calibration.png           yours, drawn
   resilio calibrate pairs.jsonl --max-wrong 0.05 --write calibration.toml --profile faq
                                      a file that [cache.semantic] can name: calibration = "calibration.toml"
-  resilio calibrate pairs.jsonl --embedder hashing --json        everything, for programs"""
+  resilio calibrate pairs.jsonl --config resilio.toml --json     with the embedder of a configuration, for programs"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_measuring(parser: argparse.ArgumentParser) -> None:
     """Declare what every measurement needs."""
     parser.add_argument("pairs", nargs="?", type=Path, metavar="PAIRS.jsonl", help="default: those of resilio")
-    parser.add_argument("--embedder", choices=LOCAL, default="minilm", help="default: %(default)s")
+    add_embedder(parser)
     parser.add_argument("--confidence", type=share, default=0.95, metavar="S", help="of bounds (default: %(default)s)")
     parser.add_argument("--strict", action="store_true", help="with the strict guards of the profile safety")
 
@@ -121,11 +119,8 @@ def measured(options: argparse.Namespace, screen: Screen) -> Measurement:
     guard = guarded_by(strict=options.strict)
 
     async def all_of_it(show: Callable[[float], None]) -> Measurement:
-        embedder: Embedder = EMBEDDERS[options.embedder](Means())
-        try:
+        async with opened(options) as embedder:
             return await measure(pairs, embedder, guard, confidence=options.confidence, on_progress=show)
-        finally:
-            await embedder.aclose()
 
     with screen.progress(f"{len(pairs)} pairs") as show:
         return asyncio.run(all_of_it(show))

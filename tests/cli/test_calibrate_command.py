@@ -7,6 +7,7 @@ import pytest
 from resilio.cache.calibration import load_calibration
 from resilio.cache.embedding.base import Profile
 from resilio.cli import main
+from resilio.testing import SimulatedProvider
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HASHING = ["--embedder", "hashing"]
@@ -111,6 +112,34 @@ def test_a_calibration_is_drawn(pairs, tmp_path):
     assert picture.read_bytes().startswith(PNG)
 
 
+def test_the_embedder_of_a_configuration_is_measured_over_its_route(pairs, serving, tmp_path, capsys):
+    provider = SimulatedProvider(dimensions=48)
+    config = tmp_path / "resilio.toml"
+    config.write_text(
+        f'[[provider]]\nname = "p"\nkind = "openai"\nbase_url = "{serving(provider).url}"\n'
+        'models.embedding-1 = { capabilities = ["embeddings"] }\n[route.vectors]\ntargets = ["p/embedding-1"]\n'
+        '[cache.semantic]\nembedder = "route:vectors"\nembedder_dimension = 48\nprofile = "safety"\n'
+    )
+    path = pairs(20, others=5)
+    assert main(["calibrate", path, "--config", str(config), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["embedder"].endswith("-48")
+    assert {seen.path.rpartition("/")[2] for seen in provider.log} == {"embeddings"}
+    assert sum(len(seen.body["input"]) for seen in provider.log) == 41
+    assert main(["cache", "evaluate", path, "--config", str(config), "--max-wrong", "0.05"]) == 2
+    assert "not enough data" in capsys.readouterr().out
+    # A replay simulates its providers, and simulated vectors mean nothing.
+    assert main(["cache", "replay", "--requests", "5", *HASHING, "--config", str(config), "--route", "vectors"]) == 2
+    assert "cannot be played" in capsys.readouterr().err
+
+
+def test_a_configuration_without_a_semantic_cache_has_no_embedder(pairs, tmp_path, capsys):
+    config = tmp_path / "resilio.toml"
+    config.write_text('[[provider]]\nname = "p"\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodels.m = {}\n')
+    assert main(["calibrate", pairs(3), "--config", str(config)]) == 2
+    assert "has no [cache.semantic]" in capsys.readouterr().err
+
+
 # --- resilio cache evaluate ----------------------------------------------------------------------
 
 
@@ -136,7 +165,7 @@ def test_a_profile_of_the_embedder_can_be_held_to_a_bound(pairs, capsys):
     assert main([*command]) == 2
     assert json.loads(capsys.readouterr().out) == found
     assert main([*command, "--profile", "faq"]) == 2
-    assert "has no profile 'faq'; there is safety" in capsys.readouterr().err
+    assert "the embedder has no profile 'faq'; there is safety" in capsys.readouterr().err
 
 
 # --- resilio cache replay ------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from resilio.bench.scenario import as_simulated
 from resilio.cache.bound import NOTHING_NEAR, Change
 from resilio.client import Client
 from resilio.config import Config
-from resilio.errors import ResilioError
+from resilio.errors import ConfigError, ResilioError
 from resilio.events import CacheThresholdChanged, Event
 from resilio.models import Reply
 from resilio.testing import loop as virtual
@@ -63,8 +63,11 @@ def play_configuration(
         A row for each request. What was audited is told among misses: a caller cannot see it either.
 
     Raises:
-        ConfigError: The caches cannot be opened.
+        ConfigError: The caches cannot be opened, or their vectors come from a provider.
     """
+    semantic = config.cache.semantic
+    if semantic is not None and semantic.embedder.startswith("route:"):
+        raise ConfigError([f"cache.semantic.embedder: {semantic.embedder!r} cannot be played: providers are simulated"])
     return virtual.run(_Played(config, log, route, namespace, shared=shared, seed=seed).play(on_progress))
 
 
