@@ -81,6 +81,17 @@ async def test_a_guard_outweighs_nearness(embedder):
     assert await AnswersAgree(embedder, threshold=0.5)("?", kept, kept.replace("goods", "things"))
 
 
+async def test_a_yes_is_never_a_no_however_alike_the_rest_is(embedder, monkeypatch):
+    monkeypatch.setattr("resilio.cache.guards.check", lambda *texts, **options: None)
+    agree = AnswersAgree(embedder, threshold=0.5)
+    yes = "Yes, you can return the goods within 30 days if you have kept the receipt."
+    no = "**No**, you can not return the goods after 30 days, even if you have kept the receipt."
+    assert not await agree("?", yes, no)
+    assert not await agree("?", no, yes)
+    assert await agree("?", yes, yes.removeprefix("Yes, "))
+    assert embedder.texts != []
+
+
 async def test_of_long_answers_every_word_is_read(embedder, monkeypatch):
     monkeypatch.setattr("resilio.cache.guards.check", lambda *texts, **options: None)
     start = "the same words again and again " * 60
