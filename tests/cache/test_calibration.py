@@ -5,7 +5,7 @@ import os
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resilio.cache.bound import GRID
@@ -182,7 +182,7 @@ def test_guards_make_the_difference():
 
 def test_a_recommended_threshold_is_worse_than_stated_as_seldom_as_stated(rng):
     """Pairs whose risk is known: right from 0.9 up but for 3 %, below that wrong more and more often."""
-    runs, bad, found = (2000 if SOAK else 150), 0, 0
+    runs, bad, found = (600 if SOAK else 100), 0, 0
     for _ in range(runs):
         pairs = []
         for _ in range(400):
@@ -206,6 +206,7 @@ def wrong_from(threshold):
     return (0.93 - low) ** 2 / 2 / (1.0 - threshold)
 
 
+@settings(max_examples=300 if SOAK else 30)  # forty bounds each
 @given(
     st.lists(st.tuples(st.floats(0.5, 1.0), st.booleans(), st.booleans()), max_size=200), st.sampled_from([0.05, 0.2])
 )
