@@ -12,6 +12,7 @@ from resilio.errors import (
     Exhausted,
     InvalidRequest,
     KeyRejected,
+    LedgerUnavailable,
     LocalModelUnavailable,
     MailboxFull,
     MalformedRequest,
@@ -26,12 +27,15 @@ from resilio.errors import (
     RequestUnsuitable,
     ResilioError,
     StreamBroken,
+    StreamStopped,
     TransportError,
+    UnknownBudget,
     UnknownProvider,
     UnknownRoute,
     Unsupported,
 )
 from resilio.models import AttemptRecord, CacheHit, Chunk, EmbeddingReply, Level, Reply, ToolCall, Usage
+from resilio.spending import BudgetStatus, BudgetUsage
 from resilio.status import Status
 
 __version__ = "0.1.0"
@@ -39,6 +43,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AttemptRecord",
     "BudgetExceeded",
+    "BudgetStatus",
+    "BudgetUsage",
     "CacheHit",
     "Chunk",
     "CircuitOpen",
@@ -53,6 +59,7 @@ __all__ = [
     "Exhausted",
     "InvalidRequest",
     "KeyRejected",
+    "LedgerUnavailable",
     "Level",
     "LocalModelUnavailable",
     "MailboxFull",
@@ -71,8 +78,10 @@ __all__ = [
     "Status",
     "Stream",
     "StreamBroken",
+    "StreamStopped",
     "ToolCall",
     "TransportError",
+    "UnknownBudget",
     "UnknownProvider",
     "UnknownRoute",
     "Unsupported",

@@ -18,24 +18,28 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from resilio import config as configuration
-from resilio.budget import SpendCap
+from resilio.budget import SpendCap, Unit
 from resilio.cache import USE, CacheControl, CacheMode, Purge, cache_control
 from resilio.catalogue import Priced, priced
 from resilio.config import Config
+from resilio.config.budgets import unpriced_budgets
 from resilio.control import FileWatch, ProviderControl
 from resilio.dispatch import Dispatcher, Engine, Stream
 from resilio.dispatch.call import Call
 from resilio.dispatch.embedding import checked_texts
 from resilio.errors import ConfigError, MalformedRequest, ResilioError, UnknownRoute
-from resilio.events import ConfigApplied, ConfigRefused, Event, Listener
+from resilio.events import ConfigApplied, ConfigRefused, Event, Listener, tell
 from resilio.models import EmbeddingReply, Identity, Message, Reply, Request
 from resilio.rules import first_match
 from resilio.snapshot import Difference, difference
+from resilio.spending import BudgetUsage, Spending
 from resilio.status import Status, status_of
+from resilio.store import Ledger, open_ledger
 from resilio.supervisor import Supervisor
 from resilio.transport import Transport
 
@@ -83,7 +87,7 @@ class _Scope:
     identity: Identity = field(default_factory=Identity)
     until: float | None = None
     priority: int | None = None
-    cap: SpendCap | None = None
+    caps: tuple[SpendCap, ...] = ()
 
 
 _NO_SCOPE = _Scope()
@@ -101,6 +105,7 @@ class Client:
         wall: Unix clock, for hints that providers give as dates.
         control_socket: Unix socket on which `resilio ctl` reaches this client; default as configured, or none.
         executor: For tests on virtual time: where blocking work (embedding, searching, files) runs. Default: threads.
+        ledger: Where spending is written down; default as configured by `ledger.path`. The client closes it.
 
     Raises:
         ConfigError: `config` is a dict and wrong.
@@ -116,6 +121,7 @@ class Client:
         wall: Callable[[], float] = time.time,
         control_socket: str | os.PathLike[str] | None = None,
         executor: Executor | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._config = config if isinstance(config, Config) else configuration.load_config(config)
         self._priced = Priced(self._config)
@@ -123,6 +129,7 @@ class Client:
         self._watch: FileWatch | None = None
         self._control_socket = control_socket
         self._control: ControlServer | None = None
+        self._ledger = ledger
         self._log: RequestLog | None = None
         self._listeners = list(listeners)
         self._transport = transport
@@ -159,6 +166,9 @@ class Client:
             raise RuntimeError("this Client is open already; open it once and share it between tasks")
         loop = asyncio.get_running_loop()
         self._price(self._config)
+        ledger, self._ledger = self._ledger, None
+        if ledger is None:
+            ledger = await open_ledger(self._config.ledger.path or None, executor=self._executor, wall=self._wall)
         supervisor = Supervisor(self._priced.config, clock=loop.time, rng=self._rng, listeners=self._listeners)
         self._engine = Engine(
             supervisor,
@@ -166,6 +176,9 @@ class Client:
             loop.time,
             self._wall,
             self._rng,
+            Spending(
+                self.config.budgets, ledger, clock=loop.time, wall=self._wall, emit=partial(tell, self._listeners)
+            ),
             self._listeners,
             self._tasks,
             self._executor,
@@ -173,6 +186,7 @@ class Client:
         self._dispatcher = Dispatcher(self._engine)
         self._dispatcher.cached.near.ask = self._judge
         await supervisor.start()
+        self._engine.spending.start()
         try:
             self._dispatcher.cached.near.embed = self._embed_for_cache
             self._dispatcher.cached.prepare()
@@ -198,7 +212,10 @@ class Client:
                     await control.aclose()
                 await _cancel(self._tasks)
             finally:
-                await engine.supervisor.aclose(self.config.defaults.drain_timeout)
+                try:
+                    await engine.supervisor.aclose(self.config.defaults.drain_timeout)
+                finally:
+                    await engine.spending.aclose()
         finally:
             try:
                 await dispatcher.aclose()
@@ -404,7 +421,8 @@ class Client:
     ) -> Iterator[None]:
         """Set what holds for every call inside, also in tasks started inside: a whole agent run.
 
-        Scopes nest: what an inner one leaves out comes from the outer one; the sooner deadline wins.
+        Scopes nest: what an inner one leaves out comes from the outer one; the sooner deadline wins, and what is
+        spent inside counts against the caps of all of them.
 
         Args:
             user: As for `complete`, which overrides it; so for the following.
@@ -426,7 +444,7 @@ class Client:
             _identity(outer.identity, user, organisation, feature, session, tags),
             until,
             outer.priority if priority is None else priority,
-            outer.cap if max_cost_usd is None else SpendCap(max_cost_usd),
+            outer.caps if max_cost_usd is None else (*outer.caps, SpendCap(max_cost_usd)),
         )
         token = _scope.set(inner)
         try:
@@ -440,7 +458,10 @@ class Client:
         Raises:
             RuntimeError: The client is not open.
         """
-        return status_of(self.engine.supervisor, self._open().cached.statistics(), self._priced.unknown)
+        engine = self.engine
+        dispatcher = self._open()
+        caches, reduced = dispatcher.cached.statistics(), dispatcher.levels.reduced()
+        return status_of(engine.supervisor, caches, self._priced.unknown, engine.spending.status(), reduced)
 
     def purge_cache(
         self,
@@ -467,6 +488,56 @@ class Client:
             RuntimeError: The client is not open.
         """
         return self._open().cached.purge(Purge(tenant, user, namespace, tags or {}, older_than))
+
+    # --- budgets -------------------------------------------------------------------------------
+
+    async def usage(
+        self,
+        *,
+        user: str | None = None,
+        organisation: str | None = None,
+        feature: str | None = None,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> tuple[BudgetUsage, ...]:
+        """What is spent, reserved and left of every budget that a call of these entities would draw on.
+
+        Entities that are not given come from the scope. Budgets over all calls are always among them.
+
+        Raises:
+            LedgerUnavailable: The ledger cannot be read.
+        """
+        engine = self.engine
+        identity = _identity(_scope.get().identity, user, organisation, feature, None, tags)
+        return await engine.spending.usage(identity if key is None else replace(identity, key=key))
+
+    async def remaining(self, **entities: Any) -> dict[str, float]:
+        """What is left of each of these budgets: ``{"user/day/tokens": 81_250}``. Arguments as for `usage`."""
+        return {f"{its.budget}/{its.unit}": its.left for its in await self.usage(**entities)}
+
+    def set_limit(
+        self,
+        budget: str,
+        limit: float | None,
+        *,
+        entity: str | None = None,
+        unit: Unit | None = None,
+    ) -> None:
+        """Set a limit while running; it holds from the next request on, and through reloads, in this process.
+
+        What calls under way have reserved stays reserved. Other processes on the same ledger must be told too.
+
+        Args:
+            budget: Its name: ``user/day`` unless it was given another.
+            limit: In tokens or US dollars. None: as configured again.
+            entity: Whose. None: of all entities that have none of their own set this way.
+            unit: Needed where the budget limits both.
+
+        Raises:
+            UnknownBudget: There is none of that name, or none in that unit.
+            ValueError: The limit is negative, NaN or infinite, or `unit` is needed.
+        """
+        self.engine.spending.set_limit(budget, limit, unit=unit, entity=entity)
 
     # --- operation -----------------------------------------------------------------------------
 
@@ -506,11 +577,13 @@ class Client:
             self._tell(ConfigRefused(source, exc.problems, now))
             raise
         self._config = new
+        if engine is not None:
+            engine.spending.reconfigure(new.budgets)
         if self._engine is not None:
             self._follow_prices()
         applied = ConfigApplied(*found, now, source)
         logger.info("%s applied: added %s, removed %s, changed %s", source, *found)
-        for section in ("control", "log"):
+        for section in ("control", "ledger", "log"):
             if self._engine is not None and section in found.changed:
                 logger.warning("[%s] has changed; it is read only when the client opens", section)
         self._tell(applied)
@@ -539,8 +612,15 @@ class Client:
     # --- prices --------------------------------------------------------------------------------
 
     def _price(self, config: Config) -> None:
-        """Look up what the configuration leaves to look up; the only moment anything imports the package."""
-        before, self._priced = self._priced, priced(config, datetime.fromtimestamp(self._wall(), UTC))
+        """Look up what the configuration leaves to look up; the only moment anything imports the package.
+
+        Raises:
+            ConfigError: A budget in US dollars is on a target whose price nobody knows.
+        """
+        found = priced(config, datetime.fromtimestamp(self._wall(), UTC))
+        if problems := unpriced_budgets(found.config):
+            raise ConfigError(problems)
+        before, self._priced = self._priced, found
         if self._priced.hint and self._priced.hint != before.hint:
             logger.info("the cost of %s is not known; %s", ", ".join(self._priced.unknown), self._priced.hint)
 
@@ -703,7 +783,7 @@ class Client:
             deadline=seconds,
             until=until,
             priority=priority if priority is not None else scope.priority or 0,
-            cap=scope.cap,
+            caps=scope.caps,
             later_targets=0 if inputs is not None else sum(rung.asks for rung in settings.ladder) - 1,
             cache=cache,
         )

@@ -43,11 +43,14 @@ __all__ = [
     "RateLimited",
     "RequestRejected",
     "RequestUnsuitable",
+    "ServiceReduced",
     "ResilioError",
     "StreamBroken",
+    "StreamStopped",
     "Then",
     "TransportError",
     "Unencodable",
+    "UnknownBudget",
     "UnknownProvider",
     "Unsupported",
 ]
@@ -74,6 +77,8 @@ class ErrorClass(StrEnum):
     TOO_LONG = "too_long"
     UNSUPPORTED = "unsupported"
     REFUSED = "refused"
+    BUDGET = "budget"
+    """We ended a stream that had used more than was reserved, as its budget had nothing left."""
     CALLER = "caller"
     """Any other fault of the request itself (other 4xx)."""
 
@@ -123,6 +128,7 @@ ERROR_RULES: Final[Mapping[ErrorClass, ErrorRule]] = {
     ErrorClass.TOO_LONG: ErrorRule(Counts.NEITHER, Then.NEXT_TARGET),
     ErrorClass.UNSUPPORTED: ErrorRule(Counts.NEITHER, Then.NEXT_TARGET),
     ErrorClass.REFUSED: ErrorRule(Counts.NEITHER, Then.STOP),
+    ErrorClass.BUDGET: ErrorRule(Counts.NEITHER, Then.STOP),
     ErrorClass.CALLER: ErrorRule(Counts.NEITHER, Then.STOP),
 }
 
@@ -217,14 +223,66 @@ class RateLimited(RequestRejected):
 
 
 class BudgetExceeded(RequestRejected):
-    """The request could pass a spending limit."""
+    """The request could pass a spending limit.
 
-    def __init__(self, name: str, limit: float, left: float, needed: float | None, advice: str = "") -> None:
-        """Amounts are US dollars; `needed` None: it cannot be known, and `advice` says what to set."""
+    Attributes:
+        name: Of the budget.
+        entity: Whose budget it is; None: that of a scope.
+        unit: Of all amounts: ``usd`` or ``tokens``.
+        limit: The hard limit.
+        left: What of it can still be reserved.
+        needed: The most the request could have used; None: it cannot be known, and the message says what to set.
+        retry_after: Seconds until the budget's window ends, or something of a sliding one; None: it has none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limit: float,
+        left: float,
+        needed: float | None,
+        advice: str = "",
+        *,
+        unit: str = "usd",
+        entity: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         self.name, self.limit, self.left, self.needed = name, limit, left, needed
-        may_need = "may cost an unknown amount" if needed is None else f"may cost {needed:.6g} USD"
+        self.unit, self.entity, self.retry_after = unit, entity, retry_after
+        suffix = "USD" if unit == "usd" else unit
+        verb = "cost" if unit == "usd" else "use"
+        whose = "" if entity is None else f" of {entity!r}"
+        figure = ".6g" if unit == "usd" else ".0f"
+        may_need = f"may {verb} an unknown amount" if needed is None else f"may {verb} {needed:{figure}} {suffix}"
         rest = f"; {advice}" if advice else ""
-        super().__init__(f"budget {name!r}: this call {may_need}, {left:.6g} of {limit:.6g} USD is left{rest}")
+        if retry_after is not None:
+            rest += f"; resets in {retry_after:.0f} s"
+        are = "is" if unit == "usd" else "are"
+        of_it = f"{left:{figure}} of {limit:{figure}} {suffix} {are} left"
+        super().__init__(f"budget {name!r}{whose}: this call {may_need}, {of_it}{rest}")
+
+
+class UnknownBudget(ResilioError, LookupError):
+    """There is no budget of that name, or it has no limit in that unit; raised by what operators call."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        names = sorted(known)
+        near = get_close_matches(name, names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names) or 'none'}"
+        super().__init__(f"no budget {name!r}{hint}")
+
+
+class ServiceReduced(RequestRejected):
+    """A budget is so far spent that the route gives less than the request needs. `retry_after`: when it resets."""
+
+    def __init__(self, route: str, level: str, budget: str, entity: str, share: float, retry_after: float) -> None:
+        self.route, self.level, self.budget, self.entity, self.share = route, level, budget, entity, share
+        self.retry_after = retry_after
+        super().__init__(
+            f"route {route!r} is at service level {level}: {share:.0%} of budget {budget!r} of {entity!r} is spent; "
+            f"it resets in {retry_after:.0f} s"
+        )
 
 
 class LedgerUnavailable(RequestRejected):
@@ -336,6 +394,15 @@ class InvalidRequest(ProviderError):
 
 class MalformedResponse(ProviderError):
     """Not what the dialect promises: HTML, broken JSON, empty choices, a body over the limit, a cut."""
+
+
+class StreamStopped(ProviderError):
+    """Not the provider's doing: a budget with `stop_streams` had nothing left for a stream that went on."""
+
+    def __init__(self, target: str, budget: str, entity: str) -> None:
+        self.budget, self.entity = budget, entity
+        text = f"{target} wrote more than was reserved, and budget {budget!r} of {entity!r} has nothing left"
+        super().__init__(text, ErrorClass.BUDGET)
 
 
 class TransportError(ResilioError):

@@ -17,6 +17,7 @@ __all__ = [
     "ActorChanged",
     "AttemptEnded",
     "BreakerChanged",
+    "BudgetChanged",
     "CacheThresholdChanged",
     "CallSettled",
     "ConfigApplied",
@@ -25,6 +26,7 @@ __all__ = [
     "KeySetAside",
     "LimitLearned",
     "Listener",
+    "ServiceLevelChanged",
     "tell",
 ]
 
@@ -42,6 +44,28 @@ class BreakerChanged:
     at: float
     break_duration: float | None = None
     """Seconds until the next probe, when it opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetChanged:
+    """An entity passed a limit of a budget, or is within it again. Amounts are in `unit`: tokens or US dollars.
+
+    `dest` ``soft_exceeded`` and ``hard_exceeded`` are told once in a window (by each process, of what it knows).
+    """
+
+    budget: str
+    entity: str
+    unit: str
+    source: str
+    dest: str
+    event: str
+    """``spend``, ``refuse``, ``reset`` or ``set_limit``."""
+    limit: float
+    spent: float
+    window: str
+    resets_in: float
+    """Seconds until the window ends, or something of a sliding one."""
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +173,21 @@ class ConfigRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceLevelChanged:
+    """A route gives one entity less, or more again, as its budget is spent; told when the entity asks."""
+
+    route: str
+    budget: str
+    entity: str
+    source: str
+    dest: str
+    """``full``, ``economy``, ``cache_only`` or ``shedding``."""
+    share: float
+    """Of the limit that is spent."""
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class CacheThresholdChanged:
     """Guaranteed mode of the semantic cache goes by another threshold: None serves nothing and audits every request."""
 
@@ -163,6 +202,7 @@ class CacheThresholdChanged:
 
 Event = (
     BreakerChanged
+    | BudgetChanged
     | ActorChanged
     | KeySetAside
     | LimitLearned
@@ -171,6 +211,7 @@ Event = (
     | ConfigApplied
     | ConfigRefused
     | CacheThresholdChanged
+    | ServiceLevelChanged
 )
 
 

@@ -15,7 +15,7 @@ from resilio.config.settings import RUNG_LABELS
 from resilio.errors import DeadlineExceeded, Exhausted, RequestRejected, ResilioError, Unencodable
 from resilio.models import Level
 
-__all__ = ["LADDER", "Descent", "NotCached", "NotHere", "NotStatic", "Rung", "Ways", "descend"]
+__all__ = ["LADDER", "Descent", "NotCached", "NotHere", "NotStatic", "Rung", "Serving", "Ways", "descend"]
 
 T = TypeVar("T")
 
@@ -43,6 +43,18 @@ class Ways(NamedTuple, Generic[T]):
     """The prepared answer of this rung that fits; raises `NotStatic`."""
 
 
+class Serving(Protocol):
+    """What is left of a ladder."""
+
+    def allows(self, kind: str) -> bool:
+        """Whether a rung of this kind is tried."""
+        ...
+
+    def error(self) -> ResilioError:
+        """What ends a call that no rung answers."""
+        ...
+
+
 class Descent(Protocol):
     """What the ladder notes on a call as it goes down."""
 
@@ -50,6 +62,8 @@ class Descent(Protocol):
     """The level of the rung that is being tried."""
     label: str
     """What its reply says of its quality."""
+    serving: Serving | None
+    """What a budget that is nearly spent leaves of the ladder; None: all of it."""
     reasons: list[str]
     """Why each higher rung did not answer."""
 
@@ -111,6 +125,10 @@ async def descend(route: RouteSettings, ways: Ways[T], call: Descent) -> T:
     last: ResilioError | None = None
     for rung in route.ladder:
         kind = LADDER[rung.kind]
+        if call.serving is not None and not call.serving.allows(rung.kind):
+            call.reasons.append(f"{rung.name}: {call.serving.error()}")
+            last = last or call.serving.error()
+            continue
         if isinstance(last, DeadlineExceeded) and not kind.at_once:
             continue
         if last is not None:

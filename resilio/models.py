@@ -29,6 +29,7 @@ __all__ = [
     "Identity",
     "Level",
     "LimitReading",
+    "Loss",
     "Message",
     "Reply",
     "Request",
@@ -110,6 +111,13 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+    extra: Mapping[str, Any] | None = None
+    """Further fields of the call that its provider wants back unchanged, such as a signature."""
+
+    def as_sent(self) -> dict[str, Any]:
+        """The call in an OpenAI-shaped message of the assistant's."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {**(self.extra or {}), "id": self.id, "type": "function", "function": function}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +162,8 @@ class Answer:
     model: str = ""
     response_id: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, Any] | None = None
+    """Further fields of the assistant's message that its provider wants back unchanged; see `Reply.message`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +211,19 @@ class Demand(NamedTuple):  # one is built for each call: a third of the cost of 
 
     input_tokens: int = 0
     output_tokens: int = 0
+
+
+class Loss(NamedTuple):
+    """One field of a request that a target has no way to honour."""
+
+    path: str
+    """Where it stands, for example ``temperature`` or ``messages[2].content[0]``."""
+    why: str
+    needed: bool = False
+    """True: without it the request would ask for something else, so it is never left out."""
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.why})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +361,24 @@ class Reply:
     cached: CacheHit | None = None
     """Set for an answer from the cache: `cost_usd` is then 0, `usage` that of the recorded answer, `target` whose
     answer it was."""
+    warnings: tuple[str, ...] = ()
+    """What of the request was left out because `target` has no form for it, where the route says
+    ``on_unsupported = "warn"``; one line a field."""
+    extras: Mapping[str, Any] | None = None
+    """Fields that `message` adds to the assistant's message, such as blocks of reasoning with their signatures."""
+
+    def message(self) -> dict[str, Any]:
+        """The answer as a message to append to the conversation.
+
+        It carries what its provider wants back: with tools and reasoning, the next round fails or is worse without.
+        Targets of another dialect are not sent what only this one can read.
+        """
+        made: dict[str, Any] = {"role": "assistant", "content": self.text or None}
+        if self.refusal:
+            made["refusal"] = self.refusal
+        if self.tool_calls:
+            made["tool_calls"] = [call.as_sent() for call in self.tool_calls]
+        return {**made, **(self.extras or {})}
 
 
 @dataclass(frozen=True, slots=True)

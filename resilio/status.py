@@ -5,7 +5,7 @@ Reading it changes nothing but what time alone has caused (a break that is over,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from resilio.actor import Key, ModelRecord, ProviderRecord
@@ -14,7 +14,9 @@ from resilio.cache.semantic import SemanticStatistics
 from resilio.config import Price
 from resilio.ratelimit import RateLimiterStatistics
 from resilio.retry import RetryBudgetStatistics
+from resilio.spending import BudgetStatus
 from resilio.statemachines.breaker import BreakerStatistics
+from resilio.statemachines.service import ReducedService
 from resilio.supervisor import Supervisor
 from resilio.tokens import TokenEstimatorStatistics
 
@@ -77,20 +79,36 @@ class Status:
     """Providers the configuration has no more and calls still use; `breaker.name` says which."""
     caches: Mapping[str, CacheStatistics | SemanticStatistics] = field(default_factory=dict)
     """By name of its section: ``exact``, ``semantic``."""
+    budgets: Mapping[str, BudgetStatus] = field(default_factory=dict)
+    """By name in the ledger: ``user/day/tokens``."""
+    reduced: tuple[ReducedService, ...] = ()
+    """Routes that gave somebody less than everything when they asked last, because of their budget."""
 
 
 def status_of(
     supervisor: Supervisor,
     caches: Mapping[str, CacheStatistics | SemanticStatistics] | None = None,
     unpriced: Mapping[str, str] | None = None,
+    budgets: Mapping[str, BudgetStatus] | None = None,
+    reduced: Iterable[ReducedService] = (),
 ) -> Status:
-    """Take the snapshot; `caches` are dispatch's, `unpriced` the catalogue's: why prices are unknown, by target."""
+    """Take the snapshot.
+
+    Args:
+        supervisor: Of the running engine.
+        caches: Dispatch's.
+        unpriced: The catalogue's: why prices are unknown, by target.
+        budgets: Those of `resilio.spending`.
+        reduced: Dispatch's: who is given less than everything.
+    """
     unpriced = unpriced or {}
     return Status(
         {name: _provider(record, unpriced) for name, record in supervisor.providers.items()},
         {name: tuple(target.name for target in route.targets) for name, route in supervisor.routes.items()},
         tuple(_provider(record, unpriced) for record in supervisor.leaving),
         caches or {},
+        budgets or {},
+        tuple(reduced),
     )
 
 

@@ -162,7 +162,7 @@ class Supervisor:
             provider, new = providers[its.provider], fresh[its.provider].models[its.model]
             record = provider.models.get(its.model, new)
             own = fresh[its.provider].settings
-            codec = self._codecs[own.kind].for_provider(own.name, max_event_bytes=own.max_body_bytes)
+            codec = self._codecs[own.kind].for_provider(own)
             return RouteTarget(its, provider, record, codec, new.settings, servers.get(its.provider))
 
         return _Built(providers, servers, build_routes(config.routes, resolve, self.clock()), fresh)

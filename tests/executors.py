@@ -28,7 +28,6 @@ class SteppedExecutor(Executor):
 
     def submit(self, work, /, *args, **kwargs):
         future = Future()
-        future.set_running_or_notify_cancel()
         self.jobs.append((future, work, args, kwargs))
         return future
 
@@ -41,7 +40,15 @@ class SteppedExecutor(Executor):
         """Let the oldest job (of this name) end."""
         index = 0 if name is None else self.names.index(name)
         future, work, args, kwargs = self.jobs.pop(index)
+        future.set_running_or_notify_cancel()
         _do(future, work, args, kwargs)
+
+    def drop(self):
+        """Do none of it, as an executor that is shut down in a hurry."""
+        while self.jobs:
+            future = self.jobs.pop()[0]
+            future.cancel()
+            future.set_running_or_notify_cancel()
 
     def fail(self, error):
         """Let the oldest job end badly, having done nothing."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from resilio import Client
 from resilio.events import Event
+from resilio.store import Ledger
 from resilio.testing.executor import InlineExecutor
 from resilio.testing.loop import wall_clock
 from resilio.testing.provider import SimulatedProvider
@@ -48,6 +49,8 @@ class World:
                 assert target.in_flight == 0, target.name
                 assert target.breaker.statistics(self.now).probes_out == 0, target.name
             assert record.breaker.statistics(self.now).probes_out == 0, name
+        for holding in self.llm.engine.spending.holdings:
+            assert not any(block.reserved for block in holding.blocks.values()), f"{holding}: a reservation is left"
         for name, provider in self.providers.items():
             assert provider.in_flight == 0, f"{name} still answers {provider.in_flight}"
 
@@ -63,13 +66,16 @@ async def world(
     routes: Mapping[str, Mapping[str, Any]] | None = None,
     rules: Sequence[Mapping[str, Any]] = (),
     cache: Mapping[str, Any] | None = None,
+    budgets: Sequence[Mapping[str, Any]] = (),
+    ledger: Ledger | None = None,
+    wall: Callable[[], float] | None = None,
     seed: int = 1,
     **scripts: Script,
 ) -> AsyncIterator[World]:
     """Providers named and scripted by keyword, all in one route, in that order.
 
     `provider`, `model` and `route` are further settings of each; `only` overrides those of one provider.
-    `routes` are further routes, or another "chat"; `cache` is its section.
+    `routes` are further routes, or another "chat"; `cache` is its section. `ledger` and `wall` go to the client.
     """
     providers = {name: SimulatedProvider(script, seed=seed) for name, script in scripts.items()}
     transport = ScriptedTransport({f"http://{name}.test/v1": each for name, each in providers.items()})
@@ -85,6 +91,7 @@ async def world(
         "route": {"chat": {"targets": [f"{name}/m" for name in scripts], **(route or {})}, **(routes or {})},
         "rule": list(rules),
         "cache": dict(cache or {}),
+        "budget": list(budgets),
     }  # fmt: skip
     events: list[Event] = []
     loop = asyncio.get_running_loop()
@@ -92,8 +99,9 @@ async def world(
         config,
         transport=transport,
         rng=random.Random(seed),
-        wall=wall_clock(loop),
+        wall=wall or wall_clock(loop),
         listeners=[events.append],
         executor=InlineExecutor(),
+        ledger=ledger,
     ) as llm:
         yield World(llm, providers, transport, events, config)

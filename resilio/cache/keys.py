@@ -226,18 +226,21 @@ def _note_orders(value: Any, orders: list[list[str]]) -> None:
 def fingerprints(config: Config) -> dict[str, str]:
     """For each route that is cached a hash of what of the configuration can change an answer.
 
-    That is who may answer (models, and where they are) and what we add to a request (`max_output_tokens`, headers).
+    That is who may answer (models, and where they are), what we add to a request (`max_output_tokens`, headers) and
+    whether anything may be left out of it (`on_unsupported`).
     Their order, weights, clocks and limits decide who is asked first and how long we wait, not what is a full answer of
     the route; so tuning them keeps the cache warm.
     """
     # API keys are no part of it: changing one must not empty the cache.
-    providers = {its.name: (its.kind, its.base_url, sorted(its.headers.items())) for its in config.providers}
+    providers = {
+        its.name: (its.kind, its.base_url, its.version, sorted(its.headers.items())) for its in config.providers
+    }
     found = {}
     for name, route in config.routes.items():
         if route.cache == "skip":
             continue
         models = {(leaf.target.provider, leaf.target.model) for leaf in leaves(config.routes, name)}
         targets = sorted((*providers[provider], model) for provider, model in models)
-        data = orjson.dumps([targets, route.max_output_tokens])
+        data = orjson.dumps([targets, route.max_output_tokens, route.on_unsupported])
         found[name] = blake2b(data, digest_size=16).hexdigest()
     return found

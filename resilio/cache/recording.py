@@ -40,6 +40,9 @@ class Recording(NamedTuple):
     """JSON of its chunks, where it was a stream; see `Tape`."""
     size: int
     """Bytes it takes in memory, its share of the cache's own structures included."""
+    warnings: tuple[str, ...] = ()
+    extras: bytes = b""
+    """JSON of `Reply.extras`; empty when there are none."""
 
     def chunks(self) -> Iterator[Chunk]:
         """The chunks of the stream it was; those of a stream it might have been, where it was none."""
@@ -84,15 +87,16 @@ def record(reply: Reply, tape: Tape | None = None) -> Recording | None:
     """Record an answer; None where its `raw` has no form in JSON."""
     try:
         raw = _fitted(orjson.dumps(reply.raw))
+        extras = b"" if reply.extras is None else _fitted(orjson.dumps(reply.extras))
         reel = None if tape is None else _fitted(tape.dumps())
     except TypeError:
         return None
-    size = OVERHEAD + sum(map(sys.getsizeof, (reply.text, reply.reasoning, reply.target, raw)))
+    size = OVERHEAD + sum(map(sys.getsizeof, (reply.text, reply.reasoning, reply.target, raw, extras)))
     size += 0 if reel is None else sys.getsizeof(reel)
     size += sum(80 + sum(map(sys.getsizeof, (call.id, call.name, call.arguments))) for call in reply.tool_calls)
     return Recording(
         reply.text, reply.finish_reason, sys.intern(reply.target), reply.usage, reply.tool_calls, reply.reasoning,
-        reply.cost_usd, raw, reel, size,
+        reply.cost_usd, raw, reel, size, reply.warnings, extras,
     )  # fmt: skip
 
 

@@ -24,17 +24,32 @@ Talk with a running program that has a control socket: Client(..., control_socke
   metrics-only   let everything through and count it, but never open
   drain          take nothing new, let what is in flight finish
   resume         undo drain; bring back an actor that crashed too often
-  reload         read the configuration's file again: all of it, or nothing if it is wrong"""
+  reload         read the configuration's file again: all of it, or nothing if it is wrong
+  budgets        what is spent and left, of the entities nearest to their limits
+  set-limit      another limit for a budget: BUDGET LIMIT, in tokens or US dollars; "configured" undoes it"""
 
 EXAMPLES: Final = """\
   resilio ctl --socket run/llm.sock status                  how are they?
   resilio ctl --socket run/llm.sock open openai/gpt-4o      send this model nothing
   resilio ctl --socket run/llm.sock close openai            back to normal, all its models
   resilio ctl --socket run/llm.sock drain openai            before its keys change
-  resilio ctl --socket run/llm.sock reload --json           what changed, for a program"""
+  resilio ctl --socket run/llm.sock reload --json           what changed, for a program
+  resilio ctl --socket run/llm.sock set-limit user/day 200000 --entity alice"""
 
-ACTIONS: Final = ("status", "open", "close", "disable", "metrics-only", "drain", "resume", "reload")
-_WHOLE: Final = ("status", "reload")
+ACTIONS: Final = (
+    "status",
+    "open",
+    "close",
+    "disable",
+    "metrics-only",
+    "drain",
+    "resume",
+    "reload",
+    "budgets",
+    "set-limit",
+)
+_WHOLE: Final = ("status", "reload", "budgets")
+_PROVIDER_NEEDED: Final = "a provider: {} PROVIDER[/MODEL]"
 _MAX_ANSWER: Final = 16 * 1024 * 1024
 
 
@@ -42,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--socket", required=True, metavar="PATH", help="control socket of the running program")
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
-    parser.add_argument("target", nargs="?", metavar="PROVIDER[/MODEL]", help="what it is done to")
+    where = "what it is done to; for set-limit, a budget"
+    parser.add_argument("target", nargs="?", metavar="PROVIDER[/MODEL]", help=where)
+    parser.add_argument("limit", nargs="?", metavar="LIMIT", help="for set-limit")
+    parser.add_argument("--entity", metavar="NAME", help="for set-limit: whose; default: everybody's")
+    parser.add_argument("--unit", choices=("tokens", "usd"), help="for set-limit, where the budget limits both")
     parser.add_argument("--timeout", type=positive, default=10.0, metavar="S", help="seconds; default: %(default)g")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
@@ -59,9 +78,9 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     if whole and options.target is not None:
         raise UsageError(f"{options.action} is for the whole program; leave out {options.target!r}")
     if not whole and options.target is None:
-        raise UsageError(f"{options.action} needs a provider: {options.action} PROVIDER[/MODEL]")
-    provider, _, model = (options.target or "").partition("/")
-    asked = {"command": options.action, "provider": provider or None, "model": model or None}
+        what = "a budget: set-limit BUDGET LIMIT" if options.action == "set-limit" else _PROVIDER_NEEDED
+        raise UsageError(f"{options.action} needs {what.format(options.action)}")
+    asked = _asked(options)
     got = ask(options.socket, asked, options.timeout)
     if options.json:
         screen.json(got)
@@ -72,6 +91,26 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     if not options.json:
         _show(options.action, got, screen)
     return 0
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """What to ask the program for.
+
+    Raises:
+        UsageError: An argument is missing, or belongs to another action.
+    """
+    if options.action == "set-limit":
+        if options.limit is None:
+            raise UsageError("set-limit needs a limit: set-limit BUDGET LIMIT")
+        return {
+            "command": options.action, "budget": options.target, "limit": options.limit, "entity": options.entity,
+            "unit": options.unit,
+        }  # fmt: skip
+    for name in ("limit", "entity", "unit"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"{options.action} takes no {name}; only set-limit does")
+    provider, _, model = (options.target or "").partition("/")
+    return {"command": options.action, "provider": provider or None, "model": model or None}
 
 
 def ask(path: str, asked: dict[str, Any], timeout: float) -> dict[str, Any]:
@@ -111,6 +150,13 @@ def ask(path: str, asked: dict[str, Any], timeout: float) -> dict[str, Any]:
 def _show(action: str, got: dict[str, Any], screen: Screen) -> None:
     if action == "status":
         screen.table(("provider", "state", "circuit", "in flight", "waiting", "keys set aside"), _rows(got["status"]))
+    elif action == "budgets":
+        head = ("budget", "entity", "unit", "limit", "spent", "reserved", "left", "state", "resets in")
+        screen.table(head, _budgets(got["budgets"]))
+    elif action == "set-limit":
+        whose = "" if got["entity"] is None else f" of {got['entity']}"
+        limit = "the configured limit" if got["limit"] is None else f"a limit of {got['limit']:.15g}"
+        screen.say(f"budget {got['budget']}{whose} has {limit}")
     elif action == "reload":
         changes = [(what, name) for what in ("added", "removed", "changed") for name in got["applied"][what]]
         screen.say("\n".join(f"{what} {name}" for what, name in changes) or "nothing has changed")
@@ -125,6 +171,19 @@ def _rows(status: dict[str, Any]) -> list[tuple[str, ...]]:
         rows += _provider(name, its, its["state"])
     for its in status["leaving"]:  # not in the configuration any more: calls still use it
         rows += _provider(its["breaker"]["name"], its, f"leaving ({its['state']})")
+    return rows
+
+
+def _budgets(budgets: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, its in budgets.items():
+        state = "open" if its["unavailable"] is None else f"nothing is spent: {its['unavailable']}"
+        rows.append((name, f"{its['entities']} in use", its["unit"], f"{its['limit']:.15g}", "", "", "", state, ""))
+        rows += [
+            ("", each["entity"], "", *(f"{each[what]:.9g}" for what in ("limit", "spent", "reserved", "left")),
+             each["state"], f"{each['resets_in']:.0f} s")
+            for each in its["nearest"]
+        ]  # fmt: skip
     return rows
 
 

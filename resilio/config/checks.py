@@ -7,8 +7,9 @@ the message says how.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from resilio.config.nesting import circles, leaves
@@ -26,7 +27,7 @@ from resilio.config.settings import (
     TargetSettings,
 )
 
-__all__ = ["check_cache_rungs", "check_routes", "check_table"]
+__all__ = ["check_cache_rungs", "check_descents", "check_routes", "check_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,28 @@ def check_cache_rungs(problems: Problems, routes: Mapping[str, RouteSettings], c
                 caches is None or (caches.exact is None and caches.semantic is None)
             ):
                 problems.add((*path, index), "could never answer: there is no cache; add [cache.exact]")
+
+
+def check_descents(problems: Problems, routes: Mapping[str, RouteSettings], budgets: Sequence[object]) -> None:
+    """Check that each level of a descent can be reached and leaves something of the ladder that is there."""
+    for route in routes.values():
+        descent, path = route.descent, ("route", route.name, "descent")
+        if descent is None or problems.touch(path):
+            continue
+        if not budgets and not problems.touch(("budget",)):
+            problems.add(path, "has nothing to go by: there is no [[budget]]")
+        kinds = {rung.kind for rung in route.ladder}
+        if descent.economy is not None and "simpler" not in kinds:
+            text = "leaves nothing to answer: the ladder has no simpler rung"
+            problems.add((*path, "economy"), f'{text}; add {{ simpler = "route" }} to it, or leave economy out')
+        levels = ("economy", "cache_only", "shedding")
+        named = [(name, share) for name in levels if (share := getattr(descent, name)) is not None]
+        if not named:
+            problems.add(path, f"leaves nothing out; set {', '.join(levels)} or some of them")
+        for (lower, small), (higher, large) in pairwise(named):
+            if small >= large:
+                text = f"is {number(large)}, but {lower} is {number(small)}, so that {lower} is never reached"
+                problems.add((*path, higher), f"{text}; expected more than {number(small)}")
 
 
 def _check_circles(problems: Problems, routes: Mapping[str, RouteSettings]) -> None:

@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from resilio.config.checks import check_cache_rungs, check_routes, check_table
+from resilio.config.budgets import check_budget, check_budgets
+from resilio.config.checks import check_cache_rungs, check_descents, check_routes, check_table
 from resilio.config.credentials import Credentials, check_url
 from resilio.config.faq import read_faq
 from resilio.config.network import DIRECT, Networks
@@ -25,10 +26,13 @@ from resilio.config.reader import Reader, fields_of
 from resilio.config.rules import check_rules
 from resilio.config.semantic import check_semantic
 from resilio.config.settings import (
+    DEFAULT_URLS,
+    DEFAULT_VERSIONS,
     LOCAL_CONCURRENCY,
     LOCAL_MODELS,
     RUNG_KINDS,
     STRATEGY_NAMES,
+    BudgetSettings,
     CacheSettings,
     Config,
     Defaults,
@@ -45,7 +49,7 @@ from resilio.errors import ConfigError
 
 __all__ = ["load_config"]
 
-_SECTIONS: Final = {"provider": "providers", "route": "routes", "rule": "rules"}
+_SECTIONS: Final = {"provider": "providers", "route": "routes", "rule": "rules", "budget": "budgets"}
 """Sections whose TOML name is not the field's: ``[[provider]]`` reads better than ``[[providers]]``."""
 
 _OWN_STRATEGY: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -155,8 +159,16 @@ class _Document:
         check_cache_rungs(self.problems, routes, others.get("cache"))
         others = self._beside(others)
         check_semantic(self.problems, getattr(others.get("cache"), "semantic", None), route_names)
+        budgets = self._budgets(document.get("budget", ()))
+        check_descents(self.problems, routes, budgets)
+        looked_up = not isinstance(prices, PricesSettings) or prices.source != "none"
+        filled = {**named, **{provider.name: provider for provider in providers}}
+        check_budgets(self.problems, budgets, routes, filled, looked_up=looked_up)
         kept = tuple(rule for rule in rules if rule is not None)
-        return Config(defaults=defaults, providers=providers, routes=routes, rules=kept, **others)
+        return Config(
+            defaults=defaults, providers=providers, routes=routes, rules=kept,
+            budgets=tuple(budget for budget in budgets if budget is not None), **others,
+        )  # fmt: skip
 
     def _beside(self, sections: dict[str, Any]) -> dict[str, Any]:
         """Files that are named lie beside the one that names them."""
@@ -211,6 +223,10 @@ class _Document:
             fallbacks["max_concurrency"] = LOCAL_CONCURRENCY
             if models == {}:
                 table = {key: value for key, value in table.items() if key != "models"}
+        kind = table.get("kind") if isinstance(table, Mapping) else None
+        for field, known in (("base_url", DEFAULT_URLS), ("version", DEFAULT_VERSIONS)):
+            if isinstance(kind, str) and kind in known:
+                fallbacks[field] = known[kind]
         stand_ins = {"name": "", "kind": "local" if local else "openai"}
         provider = self.reader.table(ProviderSettings, table, path, fallbacks, stand_ins=stand_ins)
         if provider is None:
@@ -218,6 +234,8 @@ class _Document:
         if "/" in provider.name:
             text = f'{shown(provider.name)} has a "/" in it, which parts provider and model in a target'
             self.problems.add((*path, "name"), text)
+        if provider.version and provider.kind not in DEFAULT_VERSIONS:
+            self.problems.add((*path, "version"), f"must be absent for kind {provider.kind}: its API has no versions")
         if local:
             self._check_local(provider, path)
         elif provider.base_url or not self.problems.touch((*path, "kind")):
@@ -358,6 +376,26 @@ class _Document:
                 self.problems.labels[path] = self.problems.render(("rule", table["name"]))
             rule = self.reader.table(RuleSettings, table, path)
             found.append(rule if rule is None or rule.name else replace(rule, name=str(index + 1)))
+        return found
+
+    # --- budgets -----------------------------------------------------------------------------
+
+    def _budgets(self, raw: Any) -> list[BudgetSettings | None]:
+        """All budgets in order; None for those that could not be read."""
+        if isinstance(raw, str | Mapping) or not isinstance(raw, Sequence):
+            hint = 'expected an array of tables: write [[budget]] with per = "user" in it'
+            self.problems.add(("budget",), f"is {shown(raw)}; {hint}")
+            return []
+        found = []
+        for index, table in enumerate(raw):
+            path: Path = ("budget", index)
+            if isinstance(table, Mapping) and _is_text(table.get("name")) and table["name"]:
+                self.problems.labels[path] = self.problems.render(("budget", table["name"]))
+            stand_ins = {"per": "", "window": "day"}
+            budget = self.reader.table(BudgetSettings, table, path, stand_ins=stand_ins)
+            if budget is not None:
+                check_budget(self.reader, budget, path)
+            found.append(budget)
         return found
 
 

@@ -25,13 +25,16 @@ __all__ = [
     "STATIC_THRESHOLDS",
     "STRATEGY_NAMES",
     "BreakerSettings",
+    "BudgetSettings",
     "CacheSettings",
     "Clocks",
     "Condition",
     "Config",
     "ControlSettings",
     "Defaults",
+    "DescentSettings",
     "ExactCacheSettings",
+    "LedgerSettings",
     "LogSettings",
     "LongPromptRates",
     "ModelSettings",
@@ -281,8 +284,15 @@ REASONING_FIRST_TOKEN: Final = 120.0
 
 UpstreamStream = Literal["as_asked", "auto"]
 OnBreak = Literal["error", "partial", "continue"]
+OnUnsupported = Literal["error", "warn", "drop"]
 Sign = Literal["reasoning", "comments"]
-ProviderKind = Literal["openai", "local"]
+ProviderKind = Literal["openai", "anthropic", "local"]
+
+DEFAULT_URLS: Final[Mapping[str, str]] = {"anthropic": "https://api.anthropic.com"}
+"""`base_url` of the kinds that one company serves."""
+
+DEFAULT_VERSIONS: Final[Mapping[str, str]] = {"anthropic": "2023-06-01"}
+"""`version` of the kinds that have one. Anthropic's older one, as its newer one has no sampling parameters."""
 
 LOCAL_CONCURRENCY: Final = 2
 """`max_concurrency` of a local provider unless set: what its server computes at one time. More would wait inside
@@ -320,9 +330,15 @@ class ProviderSettings:
 
     name: Annotated[str, Setting("how targets and events call it")]
     kind: Annotated[
-        ProviderKind, Setting("wire format: openai (any server of that dialect) or local (a model on this machine)")
+        ProviderKind,
+        Setting("wire format: openai (any server of that dialect), anthropic, or local (a model on this machine)"),
     ]
-    base_url: Annotated[str, Setting("where it is, up to and including /v1; empty for kind local")] = ""
+    base_url: Annotated[
+        str, Setting("where it is, up to and including /v1; kind anthropic: https://api.anthropic.com unless set")
+    ] = ""
+    version: Annotated[
+        str, Setting("of the API, kind anthropic: 2023-06-01 unless set, or 2026-10-21; other kinds have none")
+    ] = ""
     keys: Annotated[tuple[str, ...], Setting('API keys; "env:NAME" reads a variable')] = field(default=(), repr=False)
     headers: Annotated[Mapping[str, str], Setting('sent with every request; "env:NAME" reads a variable')] = field(
         default_factory=dict, repr=False
@@ -417,6 +433,25 @@ class RungSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DescentSettings:
+    """Budget-driven descent: what a route leaves out of its ladder as a budget of whoever asks is spent."""
+
+    economy: Annotated[
+        float | None,
+        Setting(
+            "from this share spent on, say 0.8, simpler models answer in place of the route's own", "share", above=0
+        ),
+    ] = None
+    cache_only: Annotated[
+        float | None,
+        Setting("from this share on, say 0.95, nobody is asked: caches and prepared answers alone", "share", above=0),
+    ] = None
+    shedding: Annotated[
+        float | None, Setting("from this share on, say 1, prepared answers or a refusal", "share", above=0)
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSettings:
     """What callers pass as `model`: targets and how to use them."""
 
@@ -441,6 +476,13 @@ class RouteSettings:
         OnBreak,
         Setting("a stream that breaks after its first content: raise, end as marked partial, or go on elsewhere"),
     ] = "error"
+    on_unsupported: Annotated[
+        OnUnsupported,
+        Setting(
+            "a field that a target has no form for: error: that target is not asked; warn: it is left out, logged, and "
+            "named in the reply; drop: it is left out"
+        ),
+    ] = "error"
     hold_back_tokens: Annotated[
         int,
         Setting(
@@ -459,6 +501,10 @@ class RouteSettings:
         Literal["use", "skip"],
         Setting("skip: its answers are neither stored nor served from the cache, whatever a call says"),
     ] = "use"
+    descent: Annotated[
+        DescentSettings | None,
+        Setting("what is left out as budgets are spent; not set: nothing, until a budget refuses"),
+    ] = None
     ladder: Annotated[tuple[RungSettings, ...], Setting("rungs, best first; the error is always last")] = (
         RungSettings(kind="full"),
     )
@@ -626,6 +672,54 @@ class PricesSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """What each entity may spend in a window of time, in tokens, US dollars or both."""
+
+    per: Annotated[str, Setting("user, organisation, feature, key, tag:NAME, or all: one for the whole program")]
+    window: Annotated[
+        float | Literal["hour", "day", "month"], Setting("hour, day, month, or a number of seconds", "s", above=0)
+    ]
+    limit_tokens: Annotated[int | None, Setting("input and output together", "tokens", minimum=0, maximum=10**18)] = (
+        None
+    )
+    limit_usd: Annotated[float | None, Setting("targets need a price", "USD", minimum=0, maximum=1_000_000)] = None
+    kind: Annotated[
+        Literal["calendar", "sliding"],
+        Setting(
+            "calendar: from full hour, midnight or the 1st; sliding: the last so many seconds, a month being 31 days"
+        ),
+    ] = "calendar"
+    time_zone: Annotated[str, Setting("whose calendar, as in Europe/Berlin")] = "UTC"
+    soft: Annotated[float, _share("of the limit: when it is spent an event says so, once a window")] = 0.8
+    only: Annotated[tuple[str, ...], Setting("entities it is for; none named: all of them")] = ()
+    limit_tokens_for: Annotated[
+        Mapping[str, int],
+        Setting("limits of single entities, in place of limit_tokens", "tokens", minimum=0, maximum=10**18),
+    ] = field(default_factory=dict)
+    limit_usd_for: Annotated[
+        Mapping[str, float],
+        Setting("limits of single entities, in place of limit_usd", "USD", minimum=0, maximum=1_000_000),
+    ] = field(default_factory=dict)
+    stop_streams: Annotated[
+        bool, Setting("a stream that passes what was reserved for it ends when the budget has nothing left")
+    ] = False
+    name: Annotated[str, Setting("how events and errors call it; not set: per/window")] = ""
+
+    @property
+    def title(self) -> str:
+        """Its name, given or made up: ``user/day``."""
+        window = self.window if isinstance(self.window, str) else f"{self.window:.15g}s"
+        return self.name or f"{self.per}/{window}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSettings:
+    """Where spending is written down."""
+
+    path: Annotated[str, Setting("a file, from the working directory; empty: in memory, gone with the process")] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """The request log: one row for each call that is over, for `resilio report`. Read when the client opens."""
 
@@ -668,6 +762,9 @@ class Config:
     routes: Mapping[str, RouteSettings] = field(default_factory=dict)
     rules: tuple[RuleSettings, ...] = ()
     """In order: the first that applies to a call decides."""
+    budgets: tuple[BudgetSettings, ...] = ()
+    """Every one that applies to a call must have room for it."""
+    ledger: LedgerSettings = LedgerSettings()
     cache: CacheSettings = CacheSettings()
     prices: PricesSettings = PricesSettings()
     log: LogSettings = LogSettings()

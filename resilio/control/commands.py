@@ -11,16 +11,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import orjson
 
+from resilio.budget import Unit
 from resilio.control.handle import ProviderControl
 from resilio.errors import ConfigError, ControlError, ResilioError
 from resilio.events import ConfigApplied
 from resilio.status import Status
 
-__all__ = ["COMMANDS", "Controlled", "answer"]
+__all__ = ["BUDGET_COMMANDS", "COMMANDS", "Controlled", "answer"]
 
 logger = logging.getLogger("resilio")
 
@@ -34,8 +35,13 @@ class Controlled(Protocol):
 
     def reload(self) -> Awaitable[ConfigApplied]: ...
 
+    def set_limit(
+        self, budget: str, limit: float | None, *, entity: str | None = None, unit: Unit | None = None
+    ) -> None: ...
+
 
 Run = Callable[[Controlled, str, str | None], Awaitable[dict[str, Any]]]
+RunOnBudgets = Callable[[Controlled, Mapping[str, str]], Awaitable[dict[str, Any]]]
 
 
 async def _status(engine: Controlled, provider: str, model: str | None) -> dict[str, Any]:
@@ -44,6 +50,26 @@ async def _status(engine: Controlled, provider: str, model: str | None) -> dict[
 
 async def _reload(engine: Controlled, provider: str, model: str | None) -> dict[str, Any]:
     return {"applied": await engine.reload()}
+
+
+async def _budgets(engine: Controlled, asked: Mapping[str, str]) -> dict[str, Any]:
+    if asked:
+        raise ControlError(f"budgets is for the whole engine and takes no {next(iter(asked))}")
+    return {"budgets": engine.status().budgets}
+
+
+async def _set_limit(engine: Controlled, asked: Mapping[str, str]) -> dict[str, Any]:
+    budget, written, unit = asked.get("budget"), asked.get("limit"), asked.get("unit")
+    if budget is None or written is None:
+        raise ControlError('set-limit needs a budget and a limit: a number, or "configured" to undo it')
+    if unit not in (None, "tokens", "usd"):
+        raise ControlError(f'unit must be "tokens" or "usd", not {unit[:80]!r}')
+    try:
+        limit = None if written == "configured" else float(written)
+        engine.set_limit(budget, limit, entity=asked.get("entity"), unit=cast("Unit | None", unit))
+    except ValueError as exc:
+        raise ControlError(str(exc)) from exc
+    return {"budget": budget, "entity": asked.get("entity"), "limit": limit}
 
 
 def _circuit(act: Callable[[ProviderControl, str | None], None]) -> Run:
@@ -81,10 +107,13 @@ COMMANDS: Final[Mapping[str, Run]] = {
     "resume": _admission(ProviderControl.resume),
     "reload": _reload,
 }
+BUDGET_COMMANDS: Final[Mapping[str, RunOnBudgets]] = {"budgets": _budgets, "set-limit": _set_limit}
+"""Commands that take a budget, an entity, a unit and a limit."""
 WHOLE_ENGINE: Final = frozenset({"status", "reload"})
 """Commands that take no provider."""
 
-_FIELDS: Final = ("command", "provider", "model")
+_BUDGET_FIELDS: Final = ("budget", "entity", "unit", "limit")
+_FIELDS: Final = ("command", "provider", "model", *_BUDGET_FIELDS)
 
 
 async def answer(engine: Controlled, line: bytes) -> bytes:
@@ -100,11 +129,19 @@ async def answer(engine: Controlled, line: bytes) -> bytes:
 
 
 async def _do(engine: Controlled, line: bytes) -> dict[str, Any]:
-    command, provider, model = _read(line)
+    asked = _read(line)
+    command, provider, model = asked.pop("command"), asked.pop("provider", None), asked.pop("model", None)
+    if command in BUDGET_COMMANDS:
+        if provider is not None or model is not None:
+            raise ControlError(f"{command} is about budgets and takes no provider")
+        return await BUDGET_COMMANDS[command](engine, asked)
+    if asked:
+        raise ControlError(f"{command} is not about budgets and takes no {next(iter(asked))}")
     run = COMMANDS.get(command)
     if run is None:
-        near = get_close_matches(command, COMMANDS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+        known = (*COMMANDS, *BUDGET_COMMANDS)
+        near = get_close_matches(command, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         raise ControlError(f"no command {command[:80]!r}; {hint}")
     if command in WHOLE_ENGINE and provider is not None:
         raise ControlError(f"{command} is for the whole engine and takes no provider")
@@ -113,8 +150,8 @@ async def _do(engine: Controlled, line: bytes) -> dict[str, Any]:
     return await run(engine, provider or "", model)
 
 
-def _read(line: bytes) -> tuple[str, str | None, str | None]:
-    """Command, provider and model of a line.
+def _read(line: bytes) -> dict[str, str]:
+    """The fields of a line that say something, `command` among them.
 
     Raises:
         ControlError: It is not one.
@@ -132,5 +169,5 @@ def _read(line: bytes) -> tuple[str, str | None, str | None]:
         if value is not None and not isinstance(value, str):
             raise ControlError(f"{name} must be text")
     if not asked.get("command"):
-        raise ControlError(f"no command; there are {', '.join(COMMANDS)}")
-    return asked["command"], asked.get("provider"), asked.get("model")
+        raise ControlError(f"no command; there are {', '.join((*COMMANDS, *BUDGET_COMMANDS))}")
+    return {name: value for name, value in asked.items() if value is not None}

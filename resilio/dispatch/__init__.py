@@ -1,7 +1,7 @@
 """One request's whole path, top to bottom: read this file first.
 
-    received -> (ladder: rung by rung) -> targets that can serve it -> lease -> one HTTP attempt under
-    its clocks -> settle -> answer, or the next step its error's class allows -> settled
+    received -> (ladder: rung by rung) -> targets that can serve it -> what it may spend -> lease -> one HTTP
+    attempt under its clocks -> settle -> answer, or the next step its error's class allows -> settled
 
 `Dispatcher.complete`, `Dispatcher.open_stream` and `Dispatcher.embed` differ only in what one attempt is: a whole
 answer, an upstream stream up to its first content (a `Leg`), or vectors for a batch of texts. Everything that
@@ -15,10 +15,11 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from resilio import ladder
 from resilio.actor import Lease, Outcome
+from resilio.budget import Unit
 from resilio.config import RungSettings
 from resilio.dispatch.attempt import Attempt, Embedded, Engine
 from resilio.dispatch.cached import Cached, RecordedStream, Slot
@@ -26,12 +27,15 @@ from resilio.dispatch.call import Call, Plan
 from resilio.dispatch.embedding import EMBEDS, embed_all, embedding_targets, longest_of, one_space
 from resilio.dispatch.hedge import Failure, Try, once, race
 from resilio.dispatch.leg import Leg, forget_frames
+from resilio.dispatch.money import widest
+from resilio.dispatch.service import ServiceLevels
 from resilio.dispatch.static import Statics
 from resilio.dispatch.stream import Stream
 from resilio.errors import (
     ERROR_RULES,
     BudgetExceeded,
     ErrorClass,
+    LedgerUnavailable,
     ProviderError,
     Then,
     TransportError,
@@ -40,6 +44,7 @@ from resilio.errors import (
 )
 from resilio.models import EmbeddingReply, Reply
 from resilio.retry import backoff
+from resilio.spending import Reservation
 from resilio.statemachines.request import RequestState
 from resilio.supervisor import NoLease, RouteRecord, RouteTarget
 from resilio.tokens import prompt_size
@@ -59,6 +64,7 @@ class Dispatcher:
         self._engine = engine
         self.cached = Cached(engine)
         self._statics = Statics(engine)
+        self.levels = ServiceLevels(engine)
 
     async def aclose(self) -> None:
         """The client closes: let go of caches and embedders."""
@@ -69,12 +75,12 @@ class Dispatcher:
 
     async def complete(self, call: Call) -> Reply:
         """One whole answer, a partial one that says so, or the precise error that ends the call."""
-        slot = self.cached.slot(call, stream=False)
+        slot = self._slot(call, stream=False)
         return await (self._complete(call) if slot is None else self.cached.complete(call, slot, self._complete))
 
     async def open_stream(self, call: Call) -> Stream:
         """A stream that has its first content; whatever failed before it left no trace but its attempts."""
-        slot = self.cached.slot(call, stream=True)
+        slot = self._slot(call, stream=True)
         return await (self._open(call) if slot is None else self.cached.open_stream(call, slot, self._open))
 
     async def embed(self, call: Call) -> EmbeddingReply:
@@ -95,6 +101,15 @@ class Dispatcher:
             raise
         call.succeed(got.reply)
         return got
+
+    def _slot(self, call: Call, *, stream: bool) -> Slot | None:
+        """Where the call may look before anybody is asked; None: nowhere."""
+        route = self._engine.supervisor.routes.get(call.request.route)
+        if route is not None and route.settings.descent is not None:
+            call.serving = self.levels.of(call, route.settings)
+            if call.serving is not None and not call.serving.allows("cache"):
+                return None
+        return self.cached.slot(call, stream=stream)
 
     async def _complete(self, call: Call) -> Reply:
         try:
@@ -154,7 +169,7 @@ class Dispatcher:
         if got.broken is None:
             answer, usage = got.finish()
             return call.reply(answer, got.attempt.target, complete=True, usage=usage)
-        answer = got.answer()  # the total clock fired: what there is, marked
+        answer = got.answer()  # the total clock fired or its budget has nothing left: what there is, marked
         reply = call.reply(answer, got.attempt.target, complete=False, usage=got.usage(answer))
         return replace(reply, broken=got.broken.error_class.value)
 
@@ -169,6 +184,7 @@ class Dispatcher:
         if call.flow.state is RequestState.STREAMING:
             call.flow.step("resume")
         plan.drop(leg.attempt.target, exc)
+        plan.carry(before)
         call.later_targets = 0  # no rung further down goes on with a stream, so no time is kept for one
         following = await self._run(call, plan, lambda attempt: attempt.open_leg(before), hold_back=0)
         call.flow.step("content")
@@ -179,9 +195,7 @@ class Dispatcher:
     async def _run(self, call: Call, plan: Plan, begin: Try[T], *, hold_back: float) -> T:
         """Attempt after attempt until one succeeds, or nothing is left."""
         while True:
-            target, lease = await self._lease(call, plan)
-            plan.began(target)
-            attempt = Attempt(self._engine, call, plan, target, lease)
+            attempt = await self._begin(call, plan)
             hedged = plan.route.settings.hedge is not None
             got = await (race(attempt, begin, self._hedge) if hedged else once(attempt, begin))
             if isinstance(got, Leg) and hold_back:
@@ -195,6 +209,57 @@ class Dispatcher:
             finally:
                 del got  # an error raised from here would keep itself alive by this frame
 
+    async def _begin(self, call: Call, plan: Plan) -> Attempt:
+        """Budgets first, then capacity: who waits for a provider holds what it may spend, not the other way round."""
+        held = await self._reserve(call, plan)
+        try:
+            target, lease = await self._lease(call, plan)
+        except BaseException:
+            if held is not None:
+                held.release()
+            raise
+        if held is not None and len(plan.needs) > 1:
+            held.narrow(plan.need(target))
+        plan.began(target)
+        return Attempt(self._engine, call, plan, target, lease, held)
+
+    async def _reserve(self, call: Call, plan: Plan) -> Reservation | None:
+        """Set aside the most an attempt on any of the targets left can use; those too dear are left out.
+
+        Returns:
+            None: no budget and no cap applies, or there is nothing to ask.
+
+        Raises:
+            BudgetExceeded: No target fits, and nothing else was wrong with any.
+            Exhausted: Likewise, but something was.
+            LedgerUnavailable: Nothing may be spent.
+            DeadlineExceeded: The ledger did not answer in time.
+        """
+        spending = self._engine.spending
+        holdings = spending.touched(call.request.identity) if spending.budgets else ()
+        if not (holdings or call.caps):
+            return None
+        others = bool(plan.reasons)
+        targets = plan.payable()
+        while targets:
+            needs = [plan.need(target) for target in targets]
+            most = needs[0] if len(needs) == 1 else widest(needs)
+            try:
+                return await spending.reserve(call.request.id, holdings, call.caps, most, call.until)
+            except TimeoutError:
+                raise plan.deadline_exceeded() from None
+            except BudgetExceeded as exc:
+                unit: Unit = "tokens" if exc.unit == "tokens" else "usd"
+                for target, need in zip(targets, needs, strict=True):
+                    if need.of(unit) == most.of(unit):
+                        plan.unaffordable(target, exc)
+                targets = plan.payable()
+                if not targets:
+                    if call.attempts or others:
+                        raise plan.exhausted() from exc
+                    raise
+        return None
+
     async def _hold_back(self, leg: Leg, tokens: float) -> Any:
         """Read on until so many tokens are in hand: until then a break costs nothing but time."""
         try:
@@ -202,7 +267,7 @@ class Dispatcher:
                 pass
         except (ProviderError, TransportError) as exc:
             forget_frames(exc)
-            if exc.error_class is not ErrorClass.TOTAL:
+            if exc.error_class not in (ErrorClass.TOTAL, ErrorClass.BUDGET):
                 return Failure(leg.attempt, exc)
         except BaseException as exc:  # the caller is gone, or a bug of ours: nobody else knows of this leg
             leg.abort(exc)
@@ -225,12 +290,27 @@ class Dispatcher:
         except NoLease:
             hedges.give_back()
             return None
-        if not target.provider.retry_budget.take(now):
+        held = self._reserve_hedge(plan, target)
+        if held is False or not target.provider.retry_budget.take(now):
             hedges.give_back()
             lease.settle(now, Outcome.REJECTED)
+            if held:
+                held.release()
             return None
         plan.began(target)
-        return Attempt(self._engine, call, plan, target, lease)
+        return Attempt(self._engine, call, plan, target, lease, held or None)
+
+    def _reserve_hedge(self, plan: Plan, target: RouteTarget) -> Reservation | Literal[False] | None:
+        """As `_reserve`, for one target and without waiting: False where that does not do, as a hedge is a luxury."""
+        call, spending = plan.call, self._engine.spending
+        holdings = spending.touched(call.request.identity) if spending.budgets else ()
+        if not (holdings or call.caps):
+            return None
+        try:
+            got = spending.reserve_nowait(call.request.id, holdings, call.caps, plan.need(target))
+        except (BudgetExceeded, LedgerUnavailable):
+            return False
+        return got if isinstance(got, Reservation) else False
 
     def _plan(self, call: Call, route: RouteRecord) -> Plan:
         """The targets that can serve the request at all, and what to reserve for it.
@@ -247,7 +327,10 @@ class Dispatcher:
         able: list[RouteTarget] = []
         lacking: dict[str, str] = {}
         for target in route.targets:
-            if (lack := target.lacks(needs, longest)) is None:
+            lack = target.lacks(needs, longest)
+            if lack is None and inputs is None:
+                lack = call.cannot_honour(target, route.settings)
+            if lack is None:
                 able.append(target)
             else:
                 lacking[target.name] = lack
@@ -312,9 +395,6 @@ class Dispatcher:
     async def _failed(self, call: Call, plan: Plan, failure: Failure) -> None:
         """Decide what the class of an error allows; returns to try on, raises to stop."""
         engine, target, exc = self._engine, failure.attempt.target, failure.error
-        if isinstance(exc, BudgetExceeded):  # this target may cost more than is left; a cheaper one may not
-            plan.unsent(target, exc)
-            return
         if failure.prefill_refused:
             plan.without_prefill(target, exc)
             return

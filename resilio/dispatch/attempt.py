@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from resilio.actor import Lease, Outcome
+from resilio.budget import Need
 from resilio.dispatch.call import Call, Plan, Window
 from resilio.dispatch.leg import Leg, clock_error
+from resilio.dispatch.money import used_of
 from resilio.errors import (
     ERROR_RULES,
-    BudgetExceeded,
     Counts,
     ErrorClass,
     ProviderUnavailable,
@@ -28,8 +29,8 @@ from resilio.errors import (
 )
 from resilio.events import AttemptEnded, Event, Listener, tell
 from resilio.models import Answer, AttemptRecord, Capability, HttpRequest, Reply, Request, Usage
-from resilio.prices import worst_cost_usd
 from resilio.providers import EmbeddingCodec
+from resilio.spending import Reservation, Spending
 from resilio.supervisor import RouteTarget, Supervisor
 from resilio.transport import Exchange, Response, Transport
 
@@ -57,6 +58,7 @@ class Engine:
     clock: Callable[[], float]
     wall: Callable[[], float]
     rng: random.Random
+    spending: Spending
     listeners: list[Listener] = field(default_factory=list)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     """Tasks that make calls on their own (many at once); closing the client ends them."""
@@ -72,11 +74,13 @@ class Attempt:
     """One attempt of a call on a leased target."""
 
     __slots__ = (
-        "_exchange", "_inside", "_reserved_usd", "_scope", "_streams", "_waited", "_window", "call", "engine", "how",
-        "lease", "plan", "prefilled", "started", "target",
+        "_exchange", "_inside", "_scope", "_streams", "_waited", "_window", "call", "engine", "held", "how", "lease",
+        "plan", "prefilled", "started", "target",
     )  # fmt: skip
 
-    def __init__(self, engine: Engine, call: Call, plan: Plan, target: RouteTarget, lease: Lease) -> None:
+    def __init__(
+        self, engine: Engine, call: Call, plan: Plan, target: RouteTarget, lease: Lease, held: Reservation | None = None
+    ) -> None:
         self.engine = engine
         self.call = call
         self.plan = plan
@@ -86,7 +90,8 @@ class Attempt:
         self._waited = self.started - call.idle_since
         settings = target.provider.settings
         self._exchange = Exchange(network=settings.network, provider=settings.name)
-        self._reserved_usd = 0.0
+        self.held = held
+        """What it has reserved of budgets and caps; None: there are none."""
         self._window: Window | None = None
         """The clock that runs now."""
         self._inside: Window
@@ -122,7 +127,6 @@ class Attempt:
         """Send, and read the whole response; settles an attempt that fails, and no other."""
         window = self.plan.answer_window(self.started, self.target)
         try:
-            self._reserve()
             response = None
             try:
                 async with asyncio.timeout_at(window.until) as scope:
@@ -148,17 +152,18 @@ class Attempt:
                 the model can continue a message of the assistant's, else by answering anew with the same beginning.
         """
         window = self.first_token_window()
-        request, expected = self.call.request, ""
+        request, expected, blank = self.call.request, "", ""
         if before is not None:
-            self.how = self.plan.way_on(self.target) if before else "restart"  # nothing but reasoning came so far
+            sent = self.target.codec.prefilled(before)
+            self.how = self.plan.way_on(self.target) if sent else "restart"  # nothing but reasoning came so far
             if self.how == "prefill":
                 self.prefilled = before
+                blank = before[len(sent) :]
                 request = replace(request, messages=[*request.messages, {"role": "assistant", "content": before}])
             else:
                 expected = before
         response = None
         try:
-            self._reserve()
             try:
                 async with asyncio.timeout_at(window.until) as scope:
                     response = await self._send(scope, window, stream=True, request=request)
@@ -167,7 +172,7 @@ class Attempt:
                         raise self.target.codec.error(
                             response.status, response.headers, body, wall_now=self.engine.wall()
                         )
-                    leg = Leg(self, response, expected)
+                    leg = Leg(self, response, expected, blank)
                     await leg.read_first(scope)
             except TimeoutError as exc:
                 raise self._clock_error() from exc
@@ -274,39 +279,34 @@ class Attempt:
 
     # --- money ---------------------------------------------------------------------------------
 
-    def _reserve(self) -> None:
-        """Draw the most this attempt can cost on the call's spending cap.
+    def _pay(self, usage: Usage | None, *, unused: bool = False) -> None:
+        """True the reservation up; a request that was sent and reported nothing is charged in full.
 
-        Raises:
-            BudgetExceeded: It does not fit, or it cannot be known.
+        Args:
+            usage: What was used, reported or counted.
+            unused: It provably used nothing.
         """
-        cap = self.call.cap
-        if cap is None:
-            return
-        model = self.target.model
-        limit = self.plan.max_output_tokens
-        if limit is None:
-            limit = model.max_output_tokens
-        if limit is None or model.price is None:
-            what = "max_tokens or the route's max_output_tokens" if limit is None else f"a price for {self.target.name}"
-            raise BudgetExceeded("max_cost_usd of the scope", cap.limit, cap.left, None, f"set {what}")
-        tokens = self.plan.most_input_tokens(self.target, self.prefilled)
-        worst = worst_cost_usd(model.price, tokens, limit, self.call.tier(self.target)) or 0.0
-        if not cap.reserve(worst):
-            raise BudgetExceeded("max_cost_usd of the scope", cap.limit, cap.left, worst)
-        self._reserved_usd = worst
-
-    def _pay(self, usage: Usage | None) -> None:
-        """True the reservation up; a request that was sent and reported nothing is charged in full."""
-        cap, reserved = self.call.cap, self._reserved_usd
-        if cap is None or not reserved:
+        if self.held is None:
             return
         if usage is not None:
-            cap.settle(reserved, self.call.cost(self.target, usage) or 0.0)
-        elif self.lease.sent:
-            cap.settle(reserved, reserved)
+            self.held.settle(used_of(self.call, self.target, usage))
+        elif unused:
+            self.held.release()
         else:
-            cap.release(reserved)
+            self.held.charge()
+
+    def room(self) -> int:
+        """Characters of answer that what was reserved pays for, at 4 a token, if the prompt is as long as expected."""
+        return 4 * ((self.plan.need(self.target).tokens or 0) - self.plan.input_tokens)
+
+    def need_of_more(self, tokens: int) -> Need:
+        """What so many more tokens of answer may cost."""
+        return used_of(self.call, self.target, Usage(output_tokens=tokens))
+
+    def never_sent(self) -> None:
+        """It was called off before its first step: its own clean-up never ran."""
+        self.lease.settle(self.engine.clock(), Outcome.REJECTED)
+        self._pay(None, unused=True)
 
     # --- the one way back ------------------------------------------------------------------------
 
@@ -334,7 +334,7 @@ class Attempt:
         error_class: ErrorClass | None = getattr(exc, "error_class", None)
         if not isinstance(exc, Exception):
             outcome = Outcome.CANCELLED
-        elif error_class is None:  # refused here (encoding, budget) or a bug of ours: no evidence
+        elif error_class is None:  # refused here (encoding) or a bug of ours: no evidence
             outcome = Outcome.IGNORED if lease.sent else Outcome.REJECTED
         elif self._says_nothing(exc):
             outcome, error_class = Outcome.IGNORED, None
@@ -345,7 +345,8 @@ class Attempt:
         stale = lease.settle(
             now, outcome, usage=usage, error_class=error_class, retry_after=getattr(exc, "retry_after", None)
         )
-        self._pay(usage)
+        unsent = not lease.sent or error_class is ErrorClass.CONNECT
+        self._pay(usage, unused=unsent or _turned_away(exc))
         if usage is None and outcome == Outcome.CANCELLED and lease.sent:  # what it read of the prompt is billed
             usage = Usage(lease.demand.input_tokens, estimated=True)
         if outcome != Outcome.REJECTED:  # nothing left this process: not an attempt
@@ -419,3 +420,20 @@ class Attempt:
         call.idle_since = self.engine.clock()
         if self.engine.listeners:
             self.engine.emit(AttemptEnded(call.request.id, call.request.route, record, usage, stale, call.idle_since))
+
+
+def _turned_away(exc: BaseException) -> bool:
+    """Whether the provider answered that it would not take the request: nobody bills that.
+
+    A 5xx proves nothing (the gateway in front may have given up, not the model), nor does a refusal by a content
+    filter, which reads the prompt first.
+    """
+    status = getattr(exc, "status", None)
+    turned = status is not None and 400 <= status < 500 and status not in (408, 499)
+    return turned and getattr(exc, "error_class", None) in _TURNED_AWAY
+
+
+_TURNED_AWAY = frozenset({
+    ErrorClass.THROTTLED, ErrorClass.OUT_OF_CREDIT, ErrorClass.UNAUTHORISED, ErrorClass.TOO_LONG,
+    ErrorClass.UNSUPPORTED, ErrorClass.CALLER,
+})  # fmt: skip

@@ -6,15 +6,18 @@ owns which targets are left, which of them were retried, throttled or given up, 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from resilio.budget import SpendCap
+from resilio.budget import Need, SpendCap
 from resilio.cache import USE, CacheControl
-from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS
+from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS, RouteSettings
+from resilio.dispatch.money import need_of
 from resilio.errors import (
+    BudgetExceeded,
     DeadlineExceeded,
     ErrorClass,
     Exhausted,
@@ -34,8 +37,11 @@ from resilio.tokens import PromptSize
 
 if TYPE_CHECKING:
     from resilio.dispatch.attempt import Engine
+    from resilio.ladder import Serving
 
 __all__ = ["Call", "Plan"]
+
+logger = logging.getLogger("resilio")
 
 UNKNOWN_OUTPUT = 256
 """Output tokens to reserve on rate limits when the caller set no limit and the route has no history."""
@@ -45,9 +51,9 @@ class Call:
     """One caller's call, from `received` to `settled`."""
 
     __slots__ = (
-        "attempts", "cache", "cap", "deadline", "engine", "first_token", "flow", "idle_since", "label",
-        "later_targets", "level",
-        "priority", "reasons", "request", "snapshot", "started", "until", "winner",
+        "attempts", "cache", "caps", "deadline", "engine", "first_token", "flow", "idle_since", "label",
+        "later_targets", "level", "priority", "reasons", "request", "serving", "snapshot", "started", "until",
+        "warnings", "winner",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +64,7 @@ class Call:
         deadline: float,
         until: float,
         priority: int = 0,
-        cap: SpendCap | None = None,
+        caps: Sequence[SpendCap] = (),
         later_targets: int = 0,
         cache: CacheControl = USE,
     ) -> None:
@@ -70,7 +76,7 @@ class Call:
             deadline: Seconds the caller gave, for messages.
             until: The same as a monotonic instant; an outer scope may have made it sooner.
             priority: Place in queues; higher goes first.
-            cap: A spending cap that every attempt draws on.
+            caps: Spending caps that every attempt draws on, all of them.
             later_targets: How many more targets rungs further down may want to try: time is kept for them.
             cache: How it uses the cache.
         """
@@ -80,15 +86,18 @@ class Call:
         self.started = engine.clock()
         self.until = until
         self.priority = priority
-        self.cap = cap
+        self.caps = caps
         self.later_targets = later_targets
         self.cache = cache
         self.attempts: list[AttemptRecord] = []
         self.reasons: list[str] = []
         self.level = Level.FULL
         self.label = RUNG_LABELS["full"]
+        self.serving: Serving | None = None
         self.flow = RequestFlow()
         self.first_token: float | None = None
+        self.warnings: dict[str, tuple[str, ...]] | None = None
+        """By target, what it is to be asked without; None: nothing by none, as for most calls."""
         self.idle_since = self.started
         """When this call last had nothing under way at a provider: what an attempt waited counts from here."""
         self.winner: RouteTarget | None = None
@@ -96,14 +105,14 @@ class Call:
         """The configuration it began under and goes by, whatever is loaded meanwhile; None before and after."""
 
     def part(self, inputs: Sequence[str], number: int) -> Call:
-        """A call for some of the texts to embed: the same caller, deadline and cap, books of its own."""
+        """A call for some of the texts to embed: the same caller, deadline and caps, books of its own."""
         return Call(
             self.engine,
             replace(self.request, inputs=inputs, id=f"{self.request.id}.{number}"),
             deadline=self.deadline,
             until=self.until,
             priority=self.priority,
-            cap=self.cap,
+            caps=self.caps,
             cache=self.cache,
         )
 
@@ -117,6 +126,29 @@ class Call:
         if self.flow.state is not RequestState.DEGRADING:
             self.flow.step("exhaust")
         self.later_targets = max(0, self.later_targets - asks)
+
+    def cannot_honour(self, target: RouteTarget, route: RouteSettings) -> str | None:
+        """Why this target is not to be asked: what of the request it has no form for; None when it may be.
+
+        Args:
+            target: A target that can serve the request otherwise.
+            route: The route it is asked for.
+        """
+        policy, limit = route.on_unsupported, asked_limit(self.request) or route.max_output_tokens
+        losses = target.codec.unsupported(self.request, target.settings, max_output_tokens=limit)
+        if not losses:
+            return None
+        fatal = losses if policy == "error" else [loss for loss in losses if loss.needed]
+        if fatal:
+            return "cannot honour " + ", ".join(map(str, fatal))
+        if policy == "warn":
+            self.warnings = self.warnings or {}
+            self.warnings[target.name] = tuple(f"{target.name} was asked without {loss}" for loss in losses)
+        return None
+
+    def warned(self, target: RouteTarget) -> tuple[str, ...]:
+        """What this target is asked without, where the route wants to be told."""
+        return () if self.warnings is None else self.warnings.get(target.name, ())
 
     def usage_or_estimate(self, usage: Usage | None, plan: Plan, answer: Answer) -> Usage:
         """The provider's figures, or our own count, marked as such."""
@@ -159,6 +191,8 @@ class Call:
             rule=self.request.rule,
             raw=answer.raw,
             label=self.label,
+            warnings=self.warned(target),
+            extras=answer.extras,
         )
 
     def enter(self) -> Mapping[str, RouteRecord]:
@@ -251,11 +285,13 @@ class Plan:
         "_pinned",
         "_rested",
         "call",
+        "carried",
         "demand",
         "input_tokens",
         "last",
         "left",
         "max_output_tokens",
+        "needs",
         "order",
         "reasons",
         "retried",
@@ -288,8 +324,12 @@ class Plan:
         self.size = size
         self.input_tokens = able[0].record.tokens.estimate(size)
         """What to expect of the prompt, as the first target counts."""
+        self.carried = ""
+        """The text that was handed out already, which a target is given on top to go on with."""
+        self.needs: dict[str, Need] = {}
+        """What an attempt can use at most, by target, once somebody asked."""
         embeds = call.request.inputs is not None
-        self.max_output_tokens = 0 if embeds else _asked(call.request) or route.settings.max_output_tokens
+        self.max_output_tokens = 0 if embeds else asked_limit(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
 
     def _expected_output(self) -> int:
@@ -305,6 +345,18 @@ class Plan:
         if prefill:
             size = size._replace(text_bytes=size.text_bytes + len(prefill.encode("utf-8", "replace")))
         return target.record.tokens.at_most(size)
+
+    def need(self, target: RouteTarget) -> Need:
+        """The most an attempt on this target can use: what budgets reserve. The same for all attempts of the plan."""
+        need = self.needs.get(target.name)
+        if need is None:
+            need = self.needs[target.name] = need_of(self.call, self, target)
+        return need
+
+    def carry(self, text: str) -> None:
+        """Targets from now on go on with this text, which makes their prompts longer."""
+        self.carried = text
+        self.needs.clear()
 
     # --- what is left ------------------------------------------------------------------------
 
@@ -328,6 +380,8 @@ class Plan:
         self._pinned = None
         if target.name not in self.tried:
             self.tried[target.name] = target
+            for warning in self.call.warned(target):
+                logger.warning("%s", warning)
             target.provider.retry_budget.record_call(self.call.engine.clock())
 
     def others(self, target: RouteTarget) -> int:
@@ -358,11 +412,20 @@ class Plan:
                 if window is None or other.model.context_window is None or other.model.context_window > window
             ]
 
-    def unsent(self, target: RouteTarget, exc: ResilioError) -> None:
-        """The attempt on this target was called off before anything was sent."""
-        self.used -= 1
+    def payable(self) -> list[RouteTarget]:
+        """The targets an attempt may still go to, those that rest among them."""
+        if not self.attempts_left:
+            return []
+        return [*self.left, *(target for target, _ in self._rested.values())]
+
+    def unaffordable(self, target: RouteTarget, exc: BudgetExceeded) -> None:
+        """A budget has no room for what this target may cost; a cheaper one may fit."""
+        self.last = exc
         self.reasons.append(f"{target.name}: {exc}")
-        self.drop(target, exc)
+        self.left = [other for other in self.left if other is not target]
+        self._rested.pop(target.name, None)
+        if self._pinned is target:
+            self._pinned = None
 
     def rest(self, target: RouteTarget, exc: ProviderError | TransportError, now: float) -> None:
         """A throttled target steps aside until its hint; asked again only when nothing else is left."""
@@ -496,7 +559,7 @@ def _window(clock: str, setting: float, share: float, now: float) -> Window:
     return Window(clock, seconds, now + seconds, share < setting)
 
 
-def _asked(request: Request) -> int | None:
+def asked_limit(request: Request) -> int | None:
     """The caller's own limit on the answer, in tokens."""
     for name in ("max_completion_tokens", "max_tokens"):
         value = request.wire.get(name)

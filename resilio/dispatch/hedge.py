@@ -11,12 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from resilio.actor import Outcome
 from resilio.dispatch.attempt import Attempt
 from resilio.dispatch.leg import Leg, forget_frames
 from resilio.errors import (
     ERROR_RULES,
-    BudgetExceeded,
     ErrorClass,
     InvalidRequest,
     ProviderError,
@@ -41,7 +39,7 @@ class Failure:
     """An attempt that ended in an error about which dispatch decides."""
 
     attempt: Attempt
-    error: ProviderError | TransportError | BudgetExceeded
+    error: ProviderError | TransportError
 
     @property
     def prefill_refused(self) -> bool:
@@ -101,7 +99,7 @@ async def once(attempt: Attempt, begin: Try[T]) -> T | Failure:
     """Run one attempt alone: the usual case."""
     try:
         return await begin(attempt)
-    except (ProviderError, TransportError, BudgetExceeded) as exc:
+    except (ProviderError, TransportError) as exc:
         forget_frames(exc)
         return Failure(attempt, exc)
 
@@ -118,8 +116,7 @@ def _start(attempt: Attempt, begin: Try[T]) -> asyncio.Task[T | Failure]:
 
     def ended(task: asyncio.Task[T | Failure]) -> None:
         if task.cancelled() and attempt.lease.settled is None:
-            # Cancelled before its first step: its own clean-up never ran.
-            attempt.lease.settle(attempt.engine.clock(), Outcome.REJECTED)
+            attempt.never_sent()
 
     task = asyncio.create_task(once(attempt, begin), name=f"resilio attempt {attempt.target.name}")
     task.add_done_callback(ended)
@@ -129,7 +126,7 @@ def _start(attempt: Attempt, begin: Try[T]) -> asyncio.Task[T | Failure]:
 def _stops(failure: Failure) -> bool:
     """Whether this error would end the call: then nobody else's answer is wanted."""
     error = failure.error
-    if isinstance(error, BudgetExceeded) or failure.prefill_refused:
+    if failure.prefill_refused:
         return False
     return ERROR_RULES[error.error_class].then is Then.STOP
 
@@ -138,9 +135,7 @@ def _set_aside(failure: Failure) -> None:
     """One of two failed and the other goes on: note what it means for this target, and wait for nothing."""
     attempt, error = failure.attempt, failure.error
     plan, target = attempt.plan, attempt.target
-    if isinstance(error, BudgetExceeded):
-        plan.unsent(target, error)
-    elif failure.prefill_refused:
+    if failure.prefill_refused:
         plan.without_prefill(target, error)
     elif error.error_class is ErrorClass.THROTTLED:
         plan.rest(target, error, attempt.engine.clock())

@@ -17,6 +17,7 @@ from resilio.errors import (
     ProviderError,
     ProviderUnavailable,
     RequestUnsuitable,
+    StreamStopped,
     TransportError,
 )
 from resilio.models import Answer, Chunk, Usage
@@ -32,6 +33,9 @@ GRACE: Final = 2.0
 """Seconds a server may take, after the finish reason, to send usage and end the response. One that holds the
 connection open longer loses it; the caller loses nothing."""
 
+PIECE: Final = 256
+"""Tokens that a stream which has used more than was reserved for it reserves at a time."""
+
 PROVIDERS_SHARE: Final = 0.9
 """Of the total clock: where we waited less than this for the provider, a slow reader used it up."""
 
@@ -44,9 +48,11 @@ class Leg:
         response: The response, its head read.
         expected: For a leg that starts the answer over: the text that was handed out already. It must come again,
             letter by letter, and is swallowed; where it does not the leg breaks, and no harm is done.
+        blank: For a leg that continues a text whose last blanks could not be sent: they are swallowed where it begins
+            with them.
     """
 
-    def __init__(self, attempt: Attempt, response: Response, expected: str = "") -> None:
+    def __init__(self, attempt: Attempt, response: Response, expected: str = "", blank: str = "") -> None:
         self.attempt = attempt
         self.flow = StreamFlow()
         self.ready: deque[Chunk] = deque()
@@ -54,6 +60,7 @@ class Leg:
         self._response = response
         self._decoder = attempt.target.codec.stream_decoder(response.status, response.headers)
         self._expected = expected
+        self._blank = blank
         self._repeated = 0
         """Chunks that were swallowed and show that the answer is being written anew."""
         self._ended = False
@@ -74,6 +81,11 @@ class Leg:
         """Characters; what frames them on the wire is not counted, as it may be many times as much."""
         self.held = 0
         """Characters of content decoded so far, what was handed out by an earlier leg not counted."""
+        held = attempt.held
+        self._reserved = held is not None and held.stops
+        """Whether a budget would end it for using more than was reserved."""
+        self._room = attempt.room() if self._reserved else 0
+        """Characters it may hold before it does."""
         self._slow = False
         self.first_token_at = attempt.started
         """The instant of its first content."""
@@ -142,7 +154,22 @@ class Leg:
                 return False
             self._break(exc, None)
             raise
+        if self._reserved and self.held > self._room and not self._decoder.complete:
+            await self._ask_for_more()
         return True
+
+    async def _ask_for_more(self) -> None:
+        """It has used more than was reserved for it: reserve more, or end it.
+
+        Raises:
+            StreamStopped: The budget has nothing left.
+        """
+        attempt = self.attempt
+        assert attempt.held is not None, "only what was reserved can be used up"
+        refused = await attempt.held.widen(attempt.need_of_more(PIECE), attempt.call.until)
+        if refused is not None:
+            raise self._break(StreamStopped(attempt.target.name, refused.name, refused.entity or ""), None)
+        self._room += PIECE * 4
 
     def _count(self, since: float, *, alive: bool) -> None:
         """Add the time of one read to the clocks that count only our waiting."""
@@ -179,6 +206,8 @@ class Leg:
             self._ended = True
         if self._expected and chunks:
             chunks = [kept for chunk in chunks if (kept := self._swallow(chunk)) is not None]
+        if self._blank and chunks:
+            chunks = [self._without_blank(chunk) for chunk in chunks]
         alive = False
         for chunk in chunks:  # once for every chunk of every stream: plain tests, the likely one first
             if chunk.text:
@@ -219,6 +248,18 @@ class Leg:
         if self._expected:
             raise _differs(self.attempt.target.name)
         return rest
+
+    def _without_blank(self, chunk: Chunk) -> Chunk:
+        """Take away blanks that were handed out already."""
+        text = chunk.text
+        if not text or chunk.index != 0:
+            return chunk
+        common = min(len(self._blank), len(text))
+        if text[:common] != self._blank[:common]:
+            self._blank = ""
+            return chunk
+        self._blank = self._blank[common:]
+        return chunk._replace(text=text[common:], raw=None)
 
     def _window(self, now: float) -> Window:
         until = self.attempt.call.until

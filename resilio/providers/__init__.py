@@ -6,12 +6,14 @@ recordings and `resilio.testing.check_codec` to prove it.
 
 from __future__ import annotations
 
+from resilio.providers.anthropic import AnthropicCodec
 from resilio.providers.base import Codec, EmbeddingCodec, StreamDecoder
 from resilio.providers.openai import OpenAICodec
 
-__all__ = ["REGISTRY", "Codec", "EmbeddingCodec", "OpenAICodec", "StreamDecoder"]
+__all__ = ["REGISTRY", "AnthropicCodec", "Codec", "EmbeddingCodec", "OpenAICodec", "StreamDecoder"]
 
 REGISTRY: dict[str, Codec] = {
     "openai": OpenAICodec("openai"),
+    "anthropic": AnthropicCodec(),
     "local": OpenAICodec("local"),
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, Self, runtime_checkable
 
-from resilio.config import TargetSettings
+from resilio.config import ProviderSettings, TargetSettings
 from resilio.errors import ProviderError
-from resilio.models import Answer, Capability, Chunk, Embeddings, HttpRequest, LimitReading, Request
+from resilio.models import Answer, Capability, Chunk, Embeddings, HttpRequest, LimitReading, Loss, Request
 
 __all__ = ["Codec", "EmbeddingCodec", "StreamDecoder"]
 
@@ -55,10 +55,21 @@ class Codec(Protocol):
 
     kind: str
 
-    def for_provider(self, name: str, *, max_event_bytes: int) -> Self:
-        """The same for one provider: its errors say `name`, and a longer event of a stream is malformed.
+    def for_provider(self, settings: ProviderSettings) -> Self:
+        """The same for one provider: its errors say its name, its version and models are known.
 
-        So is a longer body that came where a stream was asked for.
+        A longer event of a stream than its `max_body_bytes` is malformed; so is a longer body that came where a
+        stream was asked for.
+        """
+        ...
+
+    def unsupported(
+        self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
+    ) -> tuple[Loss, ...]:
+        """What of the request this format has no way to say to this target; empty, and cheap, for most.
+
+        Whether such a target is asked at all is the route's to decide (`on_unsupported`); where it is, `encode` leaves
+        out or weakens exactly what stands here, given the same arguments. What is `needed` is never left out.
         """
         ...
 
@@ -73,7 +84,9 @@ class Codec(Protocol):
         stream: bool,
         max_output_tokens: int | None,
     ) -> HttpRequest:
-        """Build the request. `max_output_tokens` is sent only where the caller set no limit of their own.
+        """Build the request, without what `unsupported` tells of.
+
+        `max_output_tokens` is sent only where the caller set no limit of their own.
 
         Raises:
             Unencodable: The request holds what the wire format has no form for.
@@ -101,6 +114,13 @@ class Codec(Protocol):
 
     def limits(self, headers: Mapping[str, str], *, wall_now: float) -> tuple[LimitReading, ...]:
         """Rate limits a response's headers tell of; empty when none do. Cheap when none do."""
+        ...
+
+    def prefilled(self, text: str) -> str:
+        """What of a last message of the assistant's is sent, to be continued: a beginning of it.
+
+        Blanks at its end may be lacking. Whether an answer repeats them then cannot be known before it comes.
+        """
         ...
 
     def needs(self, request: Request) -> frozenset[Capability]:

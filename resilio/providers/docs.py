@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from resilio.errors import ERROR_RULES, Counts, ErrorClass, Then
-from resilio.providers.openai.classify import EXCEPTIONS
-from resilio.providers.openai.faults import CODES, FINISHES, OTHER_STATUSES, STATUSES, TYPES, WORDINGS
+from resilio.providers.anthropic import faults as anthropic
+from resilio.providers.classify import EXCEPTIONS, Faults
+from resilio.providers.openai import faults as openai
 
 __all__ = ["MEANINGS", "main", "page"]
 
@@ -39,6 +40,7 @@ MEANINGS: Final[Mapping[ErrorClass, tuple[str, str]]] = {
     ErrorClass.TOO_LONG: ("`RequestUnsuitable`", "larger than this model, or what is left for it, can take"),
     ErrorClass.UNSUPPORTED: ("`RequestUnsuitable`", "a model or feature this target does not have"),
     ErrorClass.REFUSED: ("`ProviderRefused`", "a content filter stopped it"),
+    ErrorClass.BUDGET: ("`StreamStopped`", "we ended it: a budget with `stop_streams` had nothing left for the rest"),
     ErrorClass.CALLER: ("`InvalidRequest`", "the request is wrong wherever it goes"),
 }
 """For each class: the exceptions that carry it, and what happened."""
@@ -65,11 +67,19 @@ Every failed attempt is put into one class, once, where its bytes are read. The 
 counts it and what is done next; the exception's type says whether the request left this process.
 """
 
-_DIALECT: Final = """\
+_OPENAI: Final = """\
 ## The OpenAI dialect
 
 A code outranks a type, a type a status; last, a known wording of the message may correct the class. An error
 object inside a 200, or inside a stream, is read in the same way.
+"""
+
+_ANTHROPIC: Final = """\
+## The Anthropic dialect
+
+`error.details.error_code` outranks `error.type`, that the status; then the words may correct the class, for
+`invalid_request_error` says little of itself. An `error` event inside a stream is read in the same way. A hint is
+taken from `retry-after` of an error alone (answers bear it too), else from the reset of the limit that is used up.
 """
 
 
@@ -88,33 +98,41 @@ def _lookup(what: str, rows: Mapping[str, ErrorClass]) -> str:
     return _table((what, "class", "breaker", "then"), ((f"`{name}`", *_outcome(found)) for name, found in rows.items()))
 
 
+def _dialect(intro: str, faults: Faults, code: str) -> list[str]:
+    """The section of one dialect: a table for each of its tables."""
+    statuses = {str(status): found for status, found in sorted(faults.statuses.items())}
+    statuses |= {f"other {hundreds}xx": found for hundreds, found in faults.other_statuses.items()}
+    wordings = (
+        (row.name, row.seen_at, ", ".join(f"`{one}`" for one in sorted(row.among)), f"`{row.becomes}`")
+        for row in faults.wordings
+    )
+    return [
+        intro,
+        "### By code\n",
+        _lookup(f"`{code}`", faults.codes),
+        "### By type\n",
+        _lookup("`error.type`", faults.types),
+        "### By status\n",
+        _lookup("status", statuses),
+        "### By wording\n",
+        _table(("the message says", "seen at", "if so far", "it becomes"), wordings),
+    ]
+
+
 def page() -> str:
     """The whole page, as Markdown."""
     classes = ((f"`{one}`", MEANINGS[one][0], MEANINGS[one][1], *_outcome(one)[1:]) for one in ErrorClass)
-    statuses = {str(status): found for status, found in sorted(STATUSES.items())}
-    statuses |= {f"other {hundreds}xx": found for hundreds, found in OTHER_STATUSES.items()}
-    wordings = (
-        (row.name, row.seen_at, ", ".join(f"`{one}`" for one in sorted(row.among)), f"`{row.becomes}`")
-        for row in WORDINGS
-    )
     return "\n".join(
         [
             _INTRO,
             _table(("class", "exception", "what happened", "breaker", "then"), classes),
-            _DIALECT,
-            "### By code\n",
-            _lookup("`error.code`", CODES),
-            "### By type\n",
-            _lookup("`error.type`", TYPES),
-            "### By status\n",
-            _lookup("status", statuses),
-            "### By wording\n",
-            _table(("the message says", "seen at", "if so far", "it becomes"), wordings),
-            "### By finish reason\n",
-            _lookup("`finish_reason`", FINISHES),
-            "The exception of each class in this dialect: "
+            "The exception of each class that a provider's answer leads to: "
             + ", ".join(f"`{one}` {kind.__name__}" for one, kind in sorted(EXCEPTIONS.items()))
             + ".\n",
+            *_dialect(_OPENAI, openai.FAULTS, "error.code"),
+            "### By finish reason\n",
+            _lookup("`finish_reason`", openai.FINISHES),
+            *_dialect(_ANTHROPIC, anthropic.FAULTS, "error.details.error_code"),
         ]
     )
 

@@ -1,4 +1,4 @@
-"""What response headers say of rate limits: every form seen in the OpenAI dialect.
+"""What response headers say of rate limits: every form seen.
 
 =====================  ======================================================  =======================
 who                    names after ``x-ratelimit-{limit,remaining,reset}``     a reset is
@@ -8,6 +8,9 @@ Azure, GitHub Models   the same, and ``x-ratelimit-renewalperiod-...``         b
 Mistral                ``-req-10-second``, ``-tokens-minute``                  not sent: from the name
 Together, Replicate    none; Replicate drops the ``x-`` as well                bare seconds
 =====================  ======================================================  =======================
+
+Anthropic writes ``anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}``, and a
+reset is an instant, ``2026-11-24T13:21:04Z``, that may be past already.
 
 Left out: a month's quota (a budget, not a rate) and images. The rule that keeps it simple: a value that
 makes no sense says nothing, and a reading in which nothing made sense is not given.
@@ -23,13 +26,13 @@ from typing import Final, NamedTuple
 from resilio.models import LimitReading
 from resilio.retry import parse_duration, parse_instant
 
-__all__ = ["read_limits"]
+__all__ = ["ANTHROPIC", "OPENAI", "Form", "read_limits"]
 
 _COUNT: Final = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]+)?)\s*(?:[,;]|$)")
 """A number of at least 0; a window or policy may follow it (``60, 60;w=60``)."""
 
 
-class _Form(NamedTuple):
+class Form(NamedTuple):
     """One way to write one limit; header names in lower case."""
 
     dimension: str
@@ -41,14 +44,14 @@ class _Form(NamedTuple):
     """Seconds the limit is counted over, where the name says so."""
 
 
-def _form(dimension: str, suffix: str, period: float | None = None, prefix: str = "x-ratelimit") -> _Form:
+def _form(dimension: str, suffix: str, period: float | None = None, prefix: str = "x-ratelimit") -> Form:
     remaining, limit, reset, renewal = (
         f"{prefix}-{what}{suffix}" for what in ("remaining", "limit", "reset", "renewalperiod")
     )
-    return _Form(dimension, remaining, limit, reset, renewal, period)
+    return Form(dimension, remaining, limit, reset, renewal, period)
 
 
-_FORMS: Final = (
+OPENAI: Final = (
     _form("requests", "-requests"),
     _form("tokens", "-tokens"),
     _form("requests", "-project-requests"),
@@ -59,15 +62,28 @@ _FORMS: Final = (
     _form("requests", ""),
     _form("requests", "", prefix="ratelimit"),
 )
-_PROBES: Final = tuple((form.remaining, form) for form in _FORMS)
+"""All who speak OpenAI's dialect."""
 
 
-def read_limits(headers: Mapping[str, str], wall_now: float) -> tuple[LimitReading, ...]:
+def _instants(dimension: str) -> Form:
+    remaining, limit, reset = (
+        f"anthropic-ratelimit-{dimension.replace('_', '-')}-{what}" for what in ("remaining", "limit", "reset")
+    )
+    return Form(dimension, remaining, limit, reset, "", None)
+
+
+ANTHROPIC: Final = tuple(map(_instants, ("requests", "tokens", "input_tokens", "output_tokens")))
+
+
+def read_limits(
+    headers: Mapping[str, str], wall_now: float, forms: tuple[Form, ...] = OPENAI
+) -> tuple[LimitReading, ...]:
     """Read what `headers` say, at most one reading a dimension: the one with the least left.
 
     Args:
         headers: Case-insensitive, or with lower-case names.
         wall_now: Unix seconds, for resets given as instants.
+        forms: The ones to look for.
 
     Returns:
         Readings whose `reset_after` is in seconds until the whole limit is there again. Where a provider
@@ -75,8 +91,8 @@ def read_limits(headers: Mapping[str, str], wall_now: float) -> tuple[LimitReadi
     """
     get = headers.get
     found: dict[str, LimitReading] | None = None
-    for name, form in _PROBES:
-        text = get(name)
+    for form in forms:
+        text = get(form.remaining)
         if text is None:
             continue
         reading = _read(form, text, headers, wall_now)
@@ -93,7 +109,7 @@ def _left(reading: LimitReading) -> float:
     return math.inf if reading.remaining is None else reading.remaining
 
 
-def _read(form: _Form, text: str, headers: Mapping[str, str], wall_now: float) -> LimitReading | None:
+def _read(form: Form, text: str, headers: Mapping[str, str], wall_now: float) -> LimitReading | None:
     remaining = _count(text)
     stated = headers.get(form.limit)
     limit = None if stated is None else _count(stated)
@@ -103,7 +119,7 @@ def _read(form: _Form, text: str, headers: Mapping[str, str], wall_now: float) -
     if remaining is not None and limit is not None and remaining > limit:
         remaining = None
     period = form.period
-    renewal = headers.get(form.renewal)
+    renewal = headers.get(form.renewal) if form.renewal else None
     if renewal is not None:
         period = _count(renewal)
     reset = headers.get(form.reset)

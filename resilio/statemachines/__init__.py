@@ -11,11 +11,15 @@ from typing import Any, Final
 
 from resilio.statemachines.actor import ACTOR
 from resilio.statemachines.breaker import BREAKER
+from resilio.statemachines.budget import BUDGET
 from resilio.statemachines.request import REQUEST
+from resilio.statemachines.service import SERVICE_LEVEL
 from resilio.statemachines.stream import STREAM
 from resilio.statemachines.table import IllegalEvent, Row, Stepper, Table, TableError
 
 __all__ = ["TABLES", "IllegalEvent", "Row", "Stepper", "Table", "TableError"]
 
-TABLES: Final[Mapping[str, Table[Any]]] = {table.name: table for table in (BREAKER, ACTOR, REQUEST, STREAM)}
+TABLES: Final[Mapping[str, Table[Any]]] = {
+    table.name: table for table in (BREAKER, ACTOR, REQUEST, STREAM, BUDGET, SERVICE_LEVEL)
+}
 """Every machine, by its name."""

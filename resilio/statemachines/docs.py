@@ -74,6 +74,7 @@ Each change of state reaches listeners as one record, in order, after the fact:
 | machine | record | carries |
 |---|---|---|
 | breaker | `BreakerChanged` | name, source, dest, event, the instant it was due, and for a break its length |
+| budget | `BudgetChanged` | budget, entity, unit, source, dest, event, limit, what is spent, the window and when it ends |
 | actor | `ActorChanged` | provider, source, dest, generation, instant, and the error of a crash |
 | request | `CallSettled` | the decision record of the call; the steps in between are not reported |
 """

@@ -19,14 +19,17 @@ from typing import Any, Final, NamedTuple
 from resilio.errors import LedgerUnavailable
 from resilio.store.base import Account, Entry
 from resilio.store.books import KINDS, LEDGER
-from resilio.store.files import SUFFIXES, connect, in_use, is_corrupt, make, set_aside, set_aside_files, unavailable
+from resilio.store.files import FILE_ERRORS, SUFFIXES, connect, in_use, make, set_aside, set_aside_files, unavailable
 
 __all__ = ["Audit", "Difference", "Repair", "Standing", "audit", "entries", "repair", "standings"]
 
 _CHUNK: Final = 4096
 _ADD: Final = "INSERT INTO entry (account, kind, amount, request, at) VALUES (?, ?, ?, ?, ?)"
-_PAGE_ONE_BYTES: Final = 4096
+_MAX_FAILURES: Final = 100_000
+"""Reads that may fail before the rest is given up: seconds."""
+_PAGE_BYTES: Final = 4096
 """Page size of a ledger: SQLite's own default since 2016, and `make` sets no other."""
+_LEAST_ROW_BYTES: Final = 8
 
 
 class Difference(NamedTuple):
@@ -72,13 +75,22 @@ def audit(path: Path) -> Audit:
         LedgerUnavailable: There is no such file, or it is not a ledger, or nothing of it can be read.
     """
     with _reading(path) as connection:
-        damage = tuple(line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok")
+        damage = tuple(_damage(connection))
         try:
             return _audited(connection, path, damage)
-        except sqlite3.Error as exc:
+        except FILE_ERRORS as exc:
             if not damage:
                 raise
             return Audit(str(path), 0, 0, 0, (), (*damage, str(exc)))
+
+
+def _damage(connection: sqlite3.Connection) -> Iterator[str]:
+    try:
+        for (line,) in connection.execute("PRAGMA integrity_check"):
+            if line != "ok":
+                yield " ".join(line.split())
+    except FILE_ERRORS as exc:
+        yield str(exc)
 
 
 def _audited(connection: sqlite3.Connection, path: Path, damage: tuple[str, ...]) -> Audit:
@@ -143,7 +155,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
             if connection.execute("PRAGMA application_id").fetchone()[0] != LEDGER.application_id:
                 raise LedgerUnavailable(str(path), "it is not a ledger")
             yield connection
-    except (OSError, sqlite3.Error) as exc:
+    except FILE_ERRORS as exc:
         raise unavailable(path, exc) from exc
 
 
@@ -197,7 +209,7 @@ def repair(path: Path, *, wall: Callable[[], float] = time.time) -> Repair:
         if held.is_dir() and done.claims:  # who opens it next reads there what was in use
             shutil.copytree(held, f"{path}-held", dirs_exist_ok=True)
         beside.rename(path)
-    except (OSError, sqlite3.Error) as exc:
+    except FILE_ERRORS as exc:
         raise unavailable(path, exc) from exc
     return done
 
@@ -208,16 +220,21 @@ def _readable_copy(damaged: Path, sound: Path, folder: Path) -> Path:
     for suffix in SUFFIXES[:2]:
         with suppress(FileNotFoundError):
             shutil.copyfile(f"{damaged}{suffix}", f"{copy}{suffix}")
-    with closing(connect(copy, LEDGER)) as connection, suppress(sqlite3.Error):
-        connection.execute("SELECT count(*) FROM process").fetchone()
-        return copy
-    page = bytearray(sound.read_bytes()[:_PAGE_ONE_BYTES])
-    size = copy.stat().st_size
-    page[28:32] = (size // _PAGE_ONE_BYTES).to_bytes(4)  # pages in the file; valid while the next two agree
+    with suppress(*FILE_ERRORS):
+        if _schema(copy) == _schema(sound):
+            return copy
+    page = bytearray(sound.read_bytes()[:_PAGE_BYTES])
+    page[18:20] = b"\x02\x02"  # as a file with a write-ahead log says
+    page[28:32] = (copy.stat().st_size // _PAGE_BYTES).to_bytes(4)  # pages in the file; valid while the next two agree
     page[92:96] = page[24:28]
     with open(copy, "r+b") as file:
         file.write(page)
     return copy
+
+
+def _schema(path: Path) -> list[tuple[Any, ...]]:
+    with closing(connect(path, LEDGER)) as connection:
+        return connection.execute("SELECT name, rootpage, sql FROM sqlite_schema ORDER BY name").fetchall()
 
 
 def _carry_over(source: sqlite3.Connection, target: sqlite3.Connection, done: Repair, now: float) -> None:
@@ -250,7 +267,7 @@ def _carry_over(source: sqlite3.Connection, target: sqlite3.Connection, done: Re
 def _accounts(source: sqlite3.Connection) -> Mapping[int, tuple[Account, int]]:
     """Names and balances by number; the index of names stands in for pages of the table that are gone."""
     found: dict[int, tuple[Account, int]] = {}
-    with suppress(sqlite3.Error):
+    with suppress(*FILE_ERRORS):
         for number, *names in source.execute(
             "SELECT id, budget, entity, period FROM account ORDER BY budget, entity, period"
         ):
@@ -265,7 +282,7 @@ def _carry_claims(source: sqlite3.Connection, target: sqlite3.Connection, done: 
     try:
         processes = source.execute("SELECT id, name, boot, since FROM process").fetchall()
         claims = source.execute("SELECT process, account, claimed, generation, durable FROM claim").fetchall()
-    except sqlite3.Error:
+    except FILE_ERRORS:
         done.claims_lost = True
         return
     target.executemany("INSERT INTO process VALUES (?, ?, ?, ?)", processes)
@@ -274,52 +291,38 @@ def _carry_claims(source: sqlite3.Connection, target: sqlite3.Connection, done: 
 
 
 def _rows(source: sqlite3.Connection, table: str, columns: str) -> tuple[list[tuple[Any, ...]], int]:
-    """All rows of a table that can be read, and how many numbers between them cannot.
+    """All rows of a table that can be read, and how many cannot.
 
-    Numbers are given out without gaps, so those that no read reaches were rows.
+    Numbers are given out without gaps, so those up to the last that no read reaches were rows.
     """
-    found: list[tuple[Any, ...]] = []
     last = _last_id(source, table)
-    low = 1
     query = f"SELECT {columns} FROM {table} WHERE id BETWEEN ? AND ?"  # noqa: S608 - names of ours
-    while low <= last:
-        found += _range(source, query, low, min(low + _CHUNK - 1, last))
-        low += _CHUNK
-    return found, last - len(found)
-
-
-def _range(source: sqlite3.Connection, query: str, low: int, high: int) -> list[tuple[Any, ...]]:
-    """Rows of a range of ids, halved around what cannot be read."""
-    try:
-        return source.execute(query, (low, high)).fetchall()
-    except sqlite3.Error as exc:
-        if not is_corrupt(exc) and not isinstance(exc, sqlite3.OperationalError):
-            raise
-    if low == high:
-        return []
-    middle = (low + high) // 2
-    return [*_range(source, query, low, middle), *_range(source, query, middle + 1, high)]
+    found: list[tuple[Any, ...]] = []
+    failures = 0
+    ranges = [(low, min(low + _CHUNK - 1, last)) for low in range(1, last + 1, _CHUNK)][::-1]
+    while ranges and failures < _MAX_FAILURES:
+        low, high = ranges.pop()
+        try:
+            found += source.execute(query, (low, high)).fetchall()
+        except FILE_ERRORS:
+            failures += 1
+            if low < high:  # halved around what cannot be read
+                middle = (low + high) // 2
+                ranges += [(middle + 1, high), (low, middle)]
+    return found, max(0, last - len(found))
 
 
 def _last_id(source: sqlite3.Connection, table: str) -> int:
     """The highest number given out; where its page is damaged, the highest that can be read."""
-    with suppress(sqlite3.Error):
-        return int(source.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0])  # noqa: S608
-    low, high = 0, 1
-    query = f"SELECT id FROM {table} WHERE id >= ? LIMIT 1"  # noqa: S608
-
-    def beyond(number: int) -> bool:
+    pages = source.execute("PRAGMA page_count").fetchone()[0]
+    most = int(pages) * _PAGE_BYTES // _LEAST_ROW_BYTES  # a number beyond it is damage itself
+    query = f"SELECT coalesce(max(id), 0) FROM {table} WHERE id BETWEEN 1 AND ?"  # noqa: S608
+    while most:
         try:
-            return source.execute(query, (number,)).fetchone() is None
-        except sqlite3.Error:
-            return False
-
-    while high < 2**40 and not beyond(high):
-        low, high = high, high * 2
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if beyond(middle) else (middle, high)
-    return low
+            return int(source.execute(query, (most,)).fetchone()[0])
+        except FILE_ERRORS:
+            most = most * 9 // 10
+    return 0
 
 
 def _is_entry(row: Sequence[Any]) -> bool:

@@ -21,6 +21,7 @@ from typing import Final
 from resilio.errors import LedgerUnavailable
 
 __all__ = [
+    "FILE_ERRORS",
     "Layout",
     "connect",
     "in_use",
@@ -40,6 +41,8 @@ ASIDE: Final = ".corrupt-"
 SUFFIXES: Final = ("", "-wal", "-held")
 """What belongs together. Not the index of the log (-shm): SQLite makes it anew."""
 
+FILE_ERRORS: Final = (OSError, sqlite3.Error, UnicodeDecodeError)
+"""What a file that is missing, in use, full or damaged raises."""
 _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _REASONS: Final = {
     sqlite3.SQLITE_FULL: "the disk is full",
@@ -78,16 +81,18 @@ def unavailable(path: Path, exc: Exception) -> Exception:
         return exc
     if isinstance(exc, OSError):
         return LedgerUnavailable(str(path), exc.strerror or str(exc))
+    if is_corrupt(exc):
+        return LedgerUnavailable(str(path), f"it is damaged ({exc})", f"stop all that use it, then {_repair(path)}")
     if not isinstance(exc, sqlite3.Error) or isinstance(exc, sqlite3.IntegrityError):
         return exc
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # 0: the module's own, such as a closed connection
-    if code in _CORRUPT:
-        return LedgerUnavailable(str(path), f"it is damaged ({exc})", f"stop all that use it, then {_repair(path)}")
     return LedgerUnavailable(str(path), _REASONS.get(code, str(exc)))
 
 
 def is_corrupt(exc: BaseException) -> bool:
     """Whether SQLite says that the file is not, or no more, a sound database."""
+    if isinstance(exc, UnicodeDecodeError):  # its very message quotes garbage
+        return True
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
 
 
@@ -110,7 +115,7 @@ def opened(path: Path, layout: Layout, *, check: bool = True, anew: bool = False
                 raise LedgerUnavailable(str(path), why, f"{_repair(path)}, or move that file away to begin anew")
             make(path, layout)
         return _sound(path, layout, check=check)
-    except (OSError, sqlite3.Error, _Damaged) as exc:
+    except (*FILE_ERRORS, _Damaged) as exc:
         if isinstance(exc, _Damaged) or is_corrupt(exc):
             error = _report_damage(path, exc)
             logger.error("%s", error)

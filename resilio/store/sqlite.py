@@ -157,6 +157,8 @@ class SqliteLedger:
         """See `Ledger.give_back`."""
         check_units(amount, "amount")
         self._check_open()
+        if not amount:
+            return
         own = self._known(account)
         await self._writer.do(self._returning(account, own, amount), certainly=True)
 

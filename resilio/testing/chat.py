@@ -1,4 +1,4 @@
-"""How a simulated provider answers `POST /v1/chat/completions`, faults included. Pure."""
+"""How a simulated provider answers one request for a chat, faults included, in whichever dialect. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final
 
-from resilio.testing import wire
+from resilio.testing.dialects.base import Dialect, Objection, Said, content_text, prompt_text, words
 from resilio.testing.faults import (
-    ERRORS,
     Cut,
     EmptyChoices,
     Error,
@@ -34,14 +33,14 @@ __all__ = ["chat_reaction", "error_reaction"]
 _SSE: Final = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 
 
-def error_reaction(fault: Error, wall_now: float) -> Reaction:
+def error_reaction(fault: Error, wall_now: float, dialect: Dialect) -> Reaction:
     """An HTTP error with its hint.
 
     Args:
         fault: What to send.
         wall_now: Unix seconds, for a hint given as a date.
+        dialect: Whose shape it has.
     """
-    shape = ERRORS.get(fault.code or "")
     headers = dict(fault.headers)
     if fault.retry_after is not None:
         if fault.retry_after_as == "ms":
@@ -51,8 +50,8 @@ def error_reaction(fault: Error, wall_now: float) -> Reaction:
             headers["Retry-After"] = email.utils.formatdate(math.ceil(wall_now + fault.retry_after), usegmt=True)
         else:
             headers["Retry-After"] = f"{fault.retry_after:g}"
-    status = fault.status or (shape.status if shape else 500)
-    return Reaction(status, headers, [(0.0, wire.error_body(fault.code, fault.message))])
+    status, body = dialect.error(fault.code, fault.message)
+    return Reaction(fault.status or (status if fault.code else 500), headers, [(0.0, body)])
 
 
 def chat_reaction(
@@ -60,8 +59,10 @@ def chat_reaction(
     body: Mapping[str, Any],
     faults: tuple[Fault, ...],
     rng: random.Random,
-    identity: str,
     created: int,
+    *,
+    dialect: Dialect,
+    headers: Mapping[str, str],
 ) -> Reaction:
     """Answer one chat request.
 
@@ -69,64 +70,61 @@ def chat_reaction(
         script: How healthy answers are made and timed.
         body: The request, with a model.
         faults: What strikes this request; faults of the connection are dealt with before.
-        rng: For latencies.
-        identity: The answer's id.
+        rng: For the answer's id and latencies.
         created: Unix seconds.
+        dialect: What is spoken.
+        headers: Of the request.
     """
-    if (objection := _objection(body, faults)) is not None:
-        return objection
-    completion = _completion(script, body, identity, created)
-    _bend(completion, faults)
+    identity = dialect.identity(rng.getrandbits(64))
+    if (objection := dialect.objection(body, headers)) is not None:
+        return _refused(objection, dialect)
+    asked = dialect.neutral(body)
+    if (objection := _bent_objection(asked, faults)) is not None:
+        return _refused(objection, dialect)
+    said = _said(script, asked, identity, created, dialect)
+    _bend(said, faults)
     first_token = script.first_token.draw(rng)
     for fault in faults:
         if isinstance(fault, SlowFirstToken):
             first_token = fault.seconds
     gap = 1.0 / script.tokens_per_second if script.tokens_per_second else 0.0
     if body.get("stream") is True:
-        options = body.get("stream_options")
-        with_usage = isinstance(options, Mapping) and options.get("include_usage") is True
-        return _streamed(completion, faults, first_token, gap, script.head, include_usage=with_usage)
-    return _unary(completion, faults, first_token + gap * max(0, len(completion.pieces) - 1))
+        usage = dialect.wants_usage(body)
+        return _streamed(said, faults, first_token, gap, script.head, dialect, include_usage=usage)
+    return _unary(said, faults, first_token + gap * max(0, len(said.pieces) - 1), dialect)
 
 
-def _objection(body: Mapping[str, Any], faults: tuple[Fault, ...]) -> Reaction | None:
-    """400s that depend on the messages."""
-    messages = body.get("messages")
-    if messages is None:
-        return _bad("missing_required_parameter", "Missing required parameter: 'messages'.")
-    if not isinstance(messages, list) or not all(isinstance(message, Mapping) for message in messages):
-        return _bad("invalid_type", "Invalid type for 'messages': expected an array of objects.")
-    if not messages:
-        return _bad("empty_array", "Invalid 'messages': empty array. Expected at least one.")
+def _refused(objection: Objection, dialect: Dialect) -> Reaction:
+    return Reaction(400, {}, [(0.0, dialect.error(*objection)[1])])
+
+
+def _bent_objection(asked: Mapping[str, Any], faults: tuple[Fault, ...]) -> Objection | None:
+    """400s that a fault stands for."""
     for fault in faults:
-        if isinstance(fault, NoPrefill) and messages[-1].get("role") == "assistant":
-            return _bad(None, "This model does not support assistant message prefill.")
+        if isinstance(fault, NoPrefill) and asked["messages"][-1].get("role") == "assistant":
+            return Objection(None, "This model does not support assistant message prefill.", "messages")
         if isinstance(fault, Refusal) and fault.how == "prompt":
-            return error_reaction(Error("content_policy_violation"), 0.0)
+            return Objection("content_policy_violation", None)
     return None
 
 
-def _bad(code: str | None, message: str) -> Reaction:
-    return Reaction(400, {}, [(0.0, wire.error_body(code, message, "messages"))])
-
-
-def _completion(script: Script, body: Mapping[str, Any], identity: str, created: int) -> wire.Completion:
+def _said(script: Script, body: Mapping[str, Any], identity: str, created: int, dialect: Dialect) -> Said:
     messages = body["messages"]
     made = script.answer(body) if callable(script.answer) else script.answer
     if made is None:
         asked = [message for message in messages if message.get("role") == "user"]
-        made = wire.content_text(asked[-1]) if asked else ""
+        made = content_text(asked[-1]) if asked else ""
     calls = () if isinstance(made, str) else made.get("tool_calls", ())
-    pieces = wire.words(made if isinstance(made, str) else wire.content_text(made))
+    pieces = words(made if isinstance(made, str) else content_text(made))
     finish = "tool_calls" if calls else "stop"
     most = body.get("max_completion_tokens") or body.get("max_tokens")
     if isinstance(most, int) and len(pieces) > most:
         pieces, finish = pieces[:most], "length"
     n = body.get("n") or 1
-    prompt = max(1, len(wire.prompt_text(messages).encode()) // 4)
+    prompt = max(1, len(prompt_text(messages).encode()) // 4)
     tier = body.get("service_tier")
     written = n * (len(pieces) + sum(len(call["function"]["arguments"]) // 4 + 1 for call in calls))
-    return wire.Completion(
+    return dialect.said(
         identity,
         created,
         body["model"],
@@ -135,6 +133,7 @@ def _completion(script: Script, body: Mapping[str, Any], identity: str, created:
         tool_calls=calls,
         n=n,
         usage=_usage(prompt, written, 0),
+        reasoning="" if isinstance(made, str) else made.get("reasoning_content") or "",
         service_tier=tier if isinstance(tier, str) and tier != "auto" else "default",
     )
 
@@ -149,14 +148,14 @@ def _usage(prompt: int, completion: int, cached: int) -> dict[str, Any]:
     }
 
 
-def _bend(completion: wire.Completion, faults: tuple[Fault, ...]) -> None:
+def _bend(completion: Said, faults: tuple[Fault, ...]) -> None:
     """Apply the faults that change what is said rather than how it is sent."""
     for fault in faults:
         match fault:
             case Refusal(how="content_filter", text=text):
-                completion.pieces, completion.finish_reason = wire.words(text), "content_filter"
+                completion.pieces, completion.finish_reason = words(text), "content_filter"
             case Refusal(text=text):
-                completion.pieces, completion.refusal = wire.words(text), True
+                completion.pieces, completion.refusal = words(text), True
             case Giant(size=size):
                 completion.pieces = ["x" * 65_535 + " "] * (size // 65_536 + 1)
             case UsageReport(missing=True):
@@ -172,7 +171,7 @@ def _bend(completion: wire.Completion, faults: tuple[Fault, ...]) -> None:
                 continue
 
 
-def _unary(completion: wire.Completion, faults: tuple[Fault, ...], took: float) -> Reaction:
+def _unary(completion: Said, faults: tuple[Fault, ...], took: float, dialect: Dialect) -> Reaction:
     whole = completion.body()
     reaction = Reaction(200, {}, [(0.0, whole)], head_delay=took)
 
@@ -195,18 +194,19 @@ def _unary(completion: wire.Completion, faults: tuple[Fault, ...], took: float) 
                 completion.n = 0
                 reaction.pieces = [(0.0, completion.body())]
             case ErrorFrame(code=code, message=message):
-                reaction.pieces = [(0.0, wire.error_body(code, message))]
+                reaction.pieces = [(0.0, dialect.error(code, message)[1])]
             case _:
                 continue
     return reaction
 
 
 def _streamed(
-    completion: wire.Completion,
+    completion: Said,
     faults: tuple[Fault, ...],
     first_token: float,
     gap: float,
     head: str,
+    dialect: Dialect,
     *,
     include_usage: bool,
 ) -> Reaction:
@@ -214,8 +214,7 @@ def _streamed(
         completion.n = 0
     opening, content, closing = completion.chunks(include_usage=include_usage)
     if completion.n == 0:
-        opening = closing[-1:] or [b'data: {"object":"chat.completion.chunk","choices":[]}\n\n']
-        closing = []
+        opening, content, closing = opening or closing[-1:], [], []
     ending, done = Ending.CLEAN, 1
     for fault in faults:
         match fault:
@@ -225,14 +224,14 @@ def _streamed(
             case Stall(after=after):
                 content, closing, done, ending = content[:after], [], 0, Ending.NEVER
             case Malformed(after=after, data=data, lost=lost):
-                content[after : after + lost] = [b"data: " + data.encode() + b"\n\n"]
+                content[after : after + lost] = [dialect.frame(data.encode())]
             case TruncatedJson():
                 middle = len(content) // 2
                 last = content[middle : middle + 1] or opening[-1:]
                 content = [*content[:middle], last[0][: len(last[0]) // 2]]
                 closing, done = [], 0
             case ErrorFrame(after=after, code=code, message=message):
-                frame = b"data: " + wire.error_body(code, message) + b"\n\n"
+                frame = dialect.frame(dialect.error(code, message)[1], error=True)
                 content, closing, done = [*content[:after], frame], [], 0
             case Terminator(times=times):
                 done = times
@@ -240,7 +239,7 @@ def _streamed(
                 continue
     # The role chunk and the first content come with the first token; the finish, the usage and the terminator
     # with the last one.
-    frames = [*opening, *content, *closing, *[wire.DONE] * done]
+    frames = [*opening, *content, *closing, *[dialect.last] * done]
     spaced = range(len(opening) + 1, len(opening) + len(content))
     pieces = [(gap if number in spaced else 0.0, frame) for number, frame in enumerate(frames)]
     early = head == "early"

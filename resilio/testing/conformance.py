@@ -75,15 +75,24 @@ def check_codec(
             _check_request(codec, request, stream=stream)
 
 
-def simulated_samples(texts: Sequence[str] = ("Hello there, world.", "naïve 你好 🙂\nline")) -> list[Sample]:
-    """Answers of the simulated provider (OpenAI's dialect), streamed and not."""
+_ASKED: Final[Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, str]]]] = {
+    "openai": ("/v1/chat/completions", {"stream_options": {"include_usage": True}}, {}),
+    "anthropic": ("/v1/messages", {"max_tokens": 100}, {"anthropic-version": "2023-06-01"}),
+}
+"""By dialect: where to ask for a chat, and what that takes."""
+
+
+def simulated_samples(
+    texts: Sequence[str] = ("Hello there, world.", "naïve 你好 🙂\nline"), dialect: str = "openai"
+) -> list[Sample]:
+    """Answers of the simulated provider, streamed and not; `dialect` is openai or anthropic."""
+    path, more, headers = _ASKED[dialect]
     samples = []
     for text in texts:
         simulated = SimulatedProvider(Script(answer=text), clock=lambda: 0.0, wall_clock=lambda: _WALL)
         for stream in (False, True):
-            asked: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "?"}], "stream": stream}
-            asked |= {"stream_options": {"include_usage": True}} if stream else {}
-            _, reaction = simulated.react("POST", "/v1/chat/completions", {}, json.dumps(asked).encode())
+            asked = {"model": "m", "messages": [{"role": "user", "content": "?"}], "stream": stream, **more}
+            _, reaction = simulated.react("POST", path, headers, json.dumps(asked).encode())
             body = b"".join(data for _, data in reaction.pieces)
             name = f"{text!r}, {'streamed' if stream else 'whole'}"
             samples.append(Sample(name, body, text, stream, 200, reaction.headers))

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import orjson
 
-from resilio.testing import wire
 from resilio.testing.chat import chat_reaction, error_reaction
+from resilio.testing.dialects import DIALECTS, Dialect, dialect_of
+from resilio.testing.dialects.openai import models_body
 from resilio.testing.faults import (
     ConnectHang,
     Error,
@@ -118,7 +119,7 @@ class SimulatedProvider:
 
         Args:
             method: HTTP method.
-            path: Its end decides: /chat/completions, /embeddings, /models or /health.
+            path: Its end decides: /chat/completions, /messages (Anthropic's dialect), /embeddings, /models or /health.
             headers: As sent; looked up without regard to case.
             body: The whole request body.
             fresh: The connection is a new one, which `Stale` does not strike.
@@ -164,51 +165,47 @@ class SimulatedProvider:
     def _judged(self, seen: SeenRequest, reaction: Reaction) -> tuple[SeenRequest, Reaction]:
         seen.status = reaction.status
         if reaction.status is not None:
-            reaction.headers = self._headers() | dict(self._script.headers) | reaction.headers
+            reaction.headers = self._headers(dialect_of(seen.path)) | dict(self._script.headers) | reaction.headers
         return seen, reaction
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, dialect: Dialect) -> dict[str, str]:
         second = int(self._wall())
         if self._date[0] != second:
             self._date = (second, email.utils.formatdate(second, usegmt=True))
-        number = len(self.log)
-        return {
-            "Content-Type": "application/json",
-            "Date": self._date[1],
-            "x-request-id": f"req_{number:08d}",
-            "openai-processing-ms": "1",
-        }
+        return {"Content-Type": "application/json", "Date": self._date[1], **dialect.headers(len(self.log))}
 
     def _refusal(self, seen: SeenRequest, asked: Any) -> Reaction | None:
         """What the provider itself objects to: faults of the request come after those of the connection."""
+        dialect = dialect_of(seen.path)
         if self._keys is not None and seen.key not in self._keys:
-            return error_reaction(Error("invalid_api_key"), self._wall())
+            return error_reaction(Error("invalid_api_key"), self._wall(), dialect)
         for fault in seen.faults:
             if isinstance(fault, Error):
-                return error_reaction(fault, self._wall())
+                return error_reaction(fault, self._wall(), dialect)
             if isinstance(fault, Html):
                 return Reaction(fault.status, {"Content-Type": "text/html; charset=utf-8"}, [(0.0, _PAGE)])
         if seen.method == "GET" and seen.path.endswith("/models"):
             return None
         if not isinstance(asked, Mapping):
-            return _bad("We could not parse the JSON body of your request.")
+            return _bad("We could not parse the JSON body of your request.", dialect=dialect)
         if not seen.model:
-            return _bad("you must provide a model parameter")
+            return _bad("you must provide a model parameter", dialect=dialect)
         if self._models is not None and seen.model not in self._models:
             message = f"The model `{seen.model}` does not exist or you do not have access to it."
-            return error_reaction(Error("model_not_found", message=message), self._wall())
+            return error_reaction(Error("model_not_found", message=message), self._wall(), dialect)
         return None
 
     def _answer(self, seen: SeenRequest) -> Reaction:
-        created = int(self._wall())
-        if seen.path.endswith("/chat/completions"):
-            identity = f"chatcmpl-{self._rng.getrandbits(64):016x}"
-            return chat_reaction(self._script, seen.body, seen.faults, self._rng, identity, created)
+        created, dialect = int(self._wall()), dialect_of(seen.path)
+        if seen.path.endswith(dialect.path):
+            return chat_reaction(
+                self._script, seen.body, seen.faults, self._rng, created, dialect=dialect, headers=seen.headers
+            )
         if seen.path.endswith("/embeddings"):
             took = self._script.first_token.draw(self._rng)
             return vectors_reaction(seen.body, seen.faults, took, self._dimensions)
         if seen.path.endswith("/models"):
-            return Reaction(200, {}, [(0.0, wire.models_body(self._models or (), created))])
+            return Reaction(200, {}, [(0.0, models_body(self._models or (), created))])
         return _bad(f"Invalid URL ({seen.method} {seen.path})", status=404)
 
 
@@ -231,8 +228,8 @@ def _connection_fault(faults: tuple[Fault, ...], fresh: bool) -> Reaction | None
     return None
 
 
-def _bad(message: str, param: str | None = None, status: int = 400) -> Reaction:
-    return Reaction(status, {}, [(0.0, wire.error_body(None, message, param))])
+def _bad(message: str, param: str | None = None, status: int = 400, dialect: Dialect = DIALECTS[0]) -> Reaction:
+    return Reaction(status, {}, [(0.0, dialect.error(None, message, param)[1])])
 
 
 def _parsed(body: bytes) -> Any:

@@ -21,7 +21,8 @@ from resilio.testing.latency import Distribution, Fixed, Latency, LogNormal, Mix
 __all__ = ["AnswerMaker", "Flapping", "Outage", "Rule", "Script"]
 
 AnswerMaker = Callable[[Mapping[str, Any]], "str | Mapping[str, Any]"]
-"""From a request's body to a text, or to an assistant message with ``tool_calls``."""
+"""From a request's body, in OpenAI's shape whatever the dialect, to a text or to an assistant message, which may have
+``tool_calls`` and ``reasoning_content``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from resilio.testing import wire
+from resilio.testing.dialects.openai import error_body
 from resilio.testing.faults import (
     BadVectors,
     Cut,
@@ -50,7 +50,7 @@ def vectors_reaction(body: Mapping[str, Any], faults: Sequence[Fault], took: flo
     if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
         tokens = sum(max(1, len(text.encode()) // 4) for text in texts)
     if (objection := _objection(texts, tokens)) is not None:
-        return Reaction(400, {}, [(0.0, wire.error_body(None, objection, "input"))])
+        return Reaction(400, {}, [(0.0, error_body(None, objection, "input"))])
     length = int(body.get("dimensions") or dimensions)
     data: list[dict[str, Any]] = [
         {"object": "embedding", "index": index, "embedding": _vector(text, length)} for index, text in enumerate(texts)
@@ -126,7 +126,7 @@ def _sent(reaction: Reaction, faults: Sequence[Fault]) -> Reaction:
             case TruncatedJson():
                 reaction.pieces = [(0.0, half)]
             case ErrorFrame(code=code, message=message):
-                reaction.pieces = [(0.0, wire.error_body(code, message))]
+                reaction.pieces = [(0.0, error_body(code, message))]
             case _:
                 continue
     return reaction

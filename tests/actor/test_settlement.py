@@ -33,6 +33,7 @@ EFFECTS = {
     ErrorClass.UNSUPPORTED: ("+", ".", "used"),
     ErrorClass.REFUSED: ("+", ".", "used"),
     ErrorClass.CALLER: ("+", ".", "used"),
+    ErrorClass.BUDGET: ("+", ".", "used"),
 }
 
 

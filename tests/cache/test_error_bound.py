@@ -2,16 +2,18 @@
 
 import json
 import math
+import os
 import random
 
 import pytest
-from conftest import SOAK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from resilio.cache.bound import EVERY, GRID, NOTHING_NEAR, WINDOW, Change, ErrorBound, Terms
 from resilio.cache.proportions import anytime_lower, anytime_upper
+
+SOAK = os.environ.get("RESILIO_SOAK") == "1"
 
 FIVE = Terms(max_wrong=0.05)
 

@@ -334,3 +334,15 @@ def test_a_call_that_is_cancelled_anywhere_leaves_nothing_behind():
             assert (await ask(w, REWORDED)).text
 
     assert cancel_everywhere(scenario) >= 2
+
+
+async def test_a_question_that_cannot_be_embedded_whole_costs_no_other_its_place():
+    async with world(a=numbered(), cache=NEAR) as w:
+        await ask(w, UNLIKE)
+        embedder = w.llm._dispatcher.cached.near.cache.encoder.embedder
+        embedder.fits = lambda text: len(text) < 100
+        await asyncio.gather(*(w.llm.complete("chat", text) for text in (ASKED, ASKED * 3)))
+        await settled(w)
+        assert w.llm.status().caches["semantic"].entries == 2
+        assert (await ask(w, REWORDED)).cached.kind == "near"
+        assert (await ask(w, REWORDED * 3)).cached is None

@@ -1,9 +1,9 @@
 """Bounds of a share: against published values, against exact sums, and by simulation of what they promise."""
 
 import math
+import os
 
 import pytest
-from conftest import SOAK
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +18,8 @@ from resilio.cache.proportions import (
     fixed_lower,
     fixed_upper,
 )
+
+SOAK = os.environ.get("RESILIO_SOAK") == "1"
 
 
 def binomial_cdf(hits, trials, share):

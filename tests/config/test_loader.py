@@ -431,6 +431,20 @@ def test_a_provider_needs_name_kind_and_url(field):
     assert one_problem(document).startswith(f"{place}.{field}: is missing")
 
 
+def test_anthropic_has_an_address_and_a_version_of_its_own():
+    document = {"provider": [{"name": "a", "kind": "anthropic", "keys": ["sk"]}]}
+    (provider,) = load_config(document).providers
+    assert (provider.base_url, provider.version) == ("https://api.anthropic.com", "2023-06-01")
+    document["provider"][0] |= {"base_url": "http://127.0.0.1:1", "version": "2026-10-21"}
+    (provider,) = load_config(document).providers
+    assert (provider.base_url, provider.version) == ("http://127.0.0.1:1", "2026-10-21")
+
+
+def test_a_version_where_there_are_none_is_refused():
+    text = "provider.openai.version: must be absent for kind openai: its API has no versions"
+    assert one_problem(with_provider(version="2026-10-21")) == text
+
+
 def test_two_providers_of_one_name_are_refused():
     document = valid()
     document["provider"].append({"name": "local", "kind": "local"})

@@ -78,7 +78,7 @@ def test_a_call_cancelled_anywhere_leaves_nothing_behind(name):
 
             async def act():
                 with w.llm.scope(max_cost_usd=1.0):
-                    caps.append(_scope.get().cap)
+                    caps.append(_scope.get().caps[0])
                     await call(w)
 
             yield act

@@ -109,7 +109,7 @@ async def test_tokens_and_money_add_up_over_many_streams(monkeypatch, hedge):
     before = asyncio.all_tasks()
     async with world(a=unreliable(rng), b=unreliable(rng), c=unreliable(rng), model=limits, route=settings) as w:
         cap = SpendCap(1e6)
-        token = _scope.set(_Scope(cap=cap))
+        token = _scope.set(_Scope(caps=(cap,)))
 
         async def caller():
             for _ in range(STREAMS // 25):

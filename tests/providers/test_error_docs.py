@@ -1,8 +1,9 @@
 """The page of errors is generated, complete and up to date."""
 
 from resilio.errors import ERROR_RULES, ErrorClass
+from resilio.providers.anthropic import faults as anthropic
 from resilio.providers.docs import MEANINGS, main, page
-from resilio.providers.openai.faults import CODES, FINISHES, STATUSES, TYPES, WORDINGS
+from resilio.providers.openai import faults as openai
 
 
 def test_the_page_in_docs_is_up_to_date():
@@ -15,10 +16,14 @@ def test_every_class_has_a_rule_and_a_meaning():
 
 def test_every_row_of_every_table_is_on_the_page():
     text = page()
-    for name in (*ErrorClass, *CODES, *TYPES, *STATUSES, *FINISHES):
+    for name in (*ErrorClass, *openai.FINISHES):
         assert f"| `{name}` |" in text
-    for wording in WORDINGS:
-        assert f"| {wording.name} | {wording.seen_at} |" in text
+    sections = text.split("## The Anthropic dialect")
+    for section, dialect in zip(sections, (openai, anthropic), strict=True):
+        for name in (*dialect.CODES, *dialect.TYPES, *dialect.STATUSES):
+            assert f"| `{name}` |" in section
+        for wording in dialect.WORDINGS:
+            assert f"| {wording.name} | {wording.seen_at} |" in section
 
 
 def test_a_stale_or_missing_page_is_told_and_not_touched(tmp_path, capsys):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from resilio.models import LimitReading
-from resilio.providers.headers import read_limits
+from resilio.providers.headers import ANTHROPIC, read_limits
 
 NOW = 1_795_430_000.0
 
@@ -136,3 +136,24 @@ def test_whatever_the_headers_say_a_reading_makes_sense(headers):
         assert all(value is None or 0 <= value < float("inf") for value in values)
         assert reading.limit is None or reading.limit > 0
         assert None in (reading.limit, reading.remaining) or reading.remaining <= reading.limit
+
+
+def anthropic(dimension, limit, remaining, reset):
+    values = {"limit": limit, "remaining": remaining, "reset": reset}
+    return {f"anthropic-ratelimit-{dimension}-{what}": value for what, value in values.items()}
+
+
+def test_anthropic_tells_four_dimensions_with_instants():
+    headers = (
+        anthropic("requests", "4000", "3999", "2026-11-23T10:33:21Z")
+        | anthropic("tokens", "480000", "479000", "2026-11-23T10:33:30Z")
+        | anthropic("input-tokens", "400000", "399000", "2026-11-23T10:33:20Z")
+        | anthropic("output-tokens", "80000", "80000", "2026-11-23T10:33:10Z")
+    )
+    assert read_limits(headers, NOW, ANTHROPIC) == (
+        LimitReading("requests", 4000, 3999, 1.0),
+        LimitReading("tokens", 480000, 479000, 10.0),
+        LimitReading("input_tokens", 400000, 399000, 0.0),
+        LimitReading("output_tokens", 80000, 80000, 0.0),
+    )
+    assert read_limits(headers, NOW) == ()

@@ -17,7 +17,7 @@ from resilio.errors import (
     ProviderUnavailable,
     RequestUnsuitable,
 )
-from resilio.providers.openai.classify import EXCEPTIONS
+from resilio.providers.classify import EXCEPTIONS
 from resilio.providers.openai.faults import CODES, FINISHES, OTHER_STATUSES, STATUSES, TYPES, WORDINGS
 
 NOW = 1_795_430_000.0

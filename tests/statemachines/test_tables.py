@@ -41,9 +41,16 @@ class DoorModel:
         self.creaks.append((now, self.state))
 
 
-def agreeable(table, yes):
-    """A model with every guard and action the table names: guards answer `yes`, actions do nothing."""
-    methods = {f"_{row.guard}": lambda self, now: yes for row in table.rows if row.guard}
+def agreeable(table, yes, only=None):
+    """A model with every guard and action the table names: guards answer `yes`, actions do nothing.
+
+    `only`: the one guard that does.
+    """
+    methods = {
+        f"_{row.guard}": (lambda self, now, good=only in (None, row.guard): yes and good)
+        for row in table.rows
+        if row.guard
+    }
     methods |= {f"_{row.action}": lambda self, now: None for row in table.rows if row.action}
     return type("Agreeable", (), methods)()
 
@@ -75,7 +82,8 @@ def test_every_pair_of_state_and_event_is_a_row_or_raises(name):
 @pytest.mark.parametrize("name", TABLES)
 def test_breadth_first_search_over_events_reaches_every_state_and_finals_have_no_exit(name):
     table = TABLES[name]
-    models = [agreeable(table, yes) for yes in (True, False)]
+    guards = {row.guard for row in table.rows if row.guard}
+    models = [*(agreeable(table, yes) for yes in (True, False)), *(agreeable(table, True, only) for only in guards)]
     for model in models:
         table.bind(model)
     seen, frontier = {table.initial}, [table.initial]

@@ -6,16 +6,16 @@ import resource
 import sqlite3
 import subprocess
 import sys
-from concurrent.futures import Future
 
 import anyio
 import pytest
-from ledgers import ALICE, claimed, opened, spending, spent_by
+from ledgers import ALICE, Later, claimed, die, opened, run_with, spending, spent_by
 
 from resilio.errors import LedgerUnavailable
 from resilio.store.audit import audit, entries
 from resilio.store.books import LEDGER
-from resilio.store.sqlite import SqliteLedger
+from resilio.store.sqlite import SqliteLedger, boot_id
+from resilio.testing import run
 
 
 @pytest.fixture
@@ -87,45 +87,16 @@ async def test_an_entry_too_large_for_the_balance_fails_alone(path):
 # --- cancellation --------------------------------------------------------------------------------
 
 
-class Later:
-    """An executor that works when it is told to."""
-
-    def __init__(self):
-        self.work = []
-
-    def submit(self, fn, *args):
-        future = Future()
-        self.work.append((future, fn, args))
-        return future
-
-    def step(self):
-        work, self.work = self.work, []
-        for future, fn, args in work:
-            future.set_result(fn(*args))
-
-
 async def opened_later(path):
     later = Later()
-    opening = asyncio.ensure_future(opened(path, executor=later))
-    await asyncio.sleep(0)
-    later.step()
-    return await opening, later
-
-
-async def run(later, call):
-    """One call, from beginning to end."""
-    task = asyncio.ensure_future(call)
-    while not task.done():
-        await asyncio.sleep(0)
-        later.step()
-    return await task
+    return await run_with(later, opened(path, executor=later)), later
 
 
 @pytest.mark.parametrize("before_it_is_written", [True, False])
 @pytest.mark.parametrize("natively", [True, False])
 async def test_a_cancelled_settlement_is_written_once_and_charged_once(path, before_it_is_written, natively):
     ledger, later = await opened_later(path)
-    await run(later, claimed(ledger, 100))
+    await run_with(later, claimed(ledger, 100))
     ledger.hold(ALICE, 30)
     scope = anyio.CancelScope()
 
@@ -146,23 +117,20 @@ async def test_a_cancelled_settlement_is_written_once_and_charged_once(path, bef
     ledger.hold(ALICE, 0)  # the ledger has taken it over
     later.step()
     await asyncio.sleep(0)
-    await run(later, ledger.aclose())
+    await run_with(later, ledger.aclose())
     assert [(entry.kind, entry.amount) for entry in entries(path)] == [("settled", 30)]
 
 
 async def test_a_settlement_cancelled_before_a_crash_is_charged_as_presumed(path):
     ledger, later = await opened_later(path)
-    await run(later, claimed(ledger, 100))
+    await run_with(later, claimed(ledger, 100))
     ledger.hold(ALICE, 30)
     task = asyncio.ensure_future(ledger.settle([spending(30, "cancelled")]))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
     ledger.hold(ALICE, 0)
-    ledger._executor.work.clear()  # the thread never came to it
-    ledger._writer.drop()
-    ledger._held.close(remove=False)
-    ledger._books.close()
+    die(ledger, later)  # the thread never came to it
     other = await opened(path)
     assert await spent_by(other) == 30
     await other.aclose()
@@ -182,10 +150,10 @@ async def test_a_cancelled_claim_leaves_nothing_claimed(path):
             later.step()
             await asyncio.sleep(0)
         if not task.cancelled():
-            await run(later, ledger.give_back(ALICE, 100))
-        assert await run(later, claimed(ledger, 100, limit=100)) == (100, 0)
-        await run(later, ledger.give_back(ALICE, 100))
-    await run(later, ledger.aclose())
+            await run_with(later, ledger.give_back(ALICE, 100))
+        assert await run_with(later, claimed(ledger, 100, limit=100)) == (100, 0)
+        await run_with(later, ledger.give_back(ALICE, 100))
+    await run_with(later, ledger.aclose())
 
 
 # --- death ---------------------------------------------------------------------------------------
@@ -193,14 +161,12 @@ async def test_a_cancelled_claim_leaves_nothing_claimed(path):
 
 async def test_a_crash_between_the_commit_and_the_caller_counts_nothing_twice(path):
     ledger, later = await opened_later(path)
-    await run(later, claimed(ledger, 100))
+    await run_with(later, claimed(ledger, 100))
     ledger.hold(ALICE, 50)  # 30 of a call that is over, 20 of one under way
     settling = asyncio.ensure_future(ledger.settle([spending(30)]))
     await asyncio.sleep(0)
     later.step()  # durable; nobody on the loop has heard of it
-    ledger._writer.drop()
-    ledger._books.close()
-    ledger._held.close(remove=False)
+    die(ledger, later)
     settling.cancel()
     other = await opened(path)
     found = [(entry.kind, entry.amount) for entry in entries(path)]
@@ -211,13 +177,11 @@ async def test_a_crash_between_the_commit_and_the_caller_counts_nothing_twice(pa
 
 async def test_a_crash_before_the_commit_charges_what_was_about_to_be_written(path):
     ledger, later = await opened_later(path)
-    await run(later, claimed(ledger, 100))
+    await run_with(later, claimed(ledger, 100))
     ledger.hold(ALICE, 50)
     settling = asyncio.ensure_future(ledger.settle([spending(30)]))
     await asyncio.sleep(0)
-    ledger._writer.drop()
-    ledger._books.close()
-    ledger._held.close(remove=False)
+    die(ledger, later)
     settling.cancel()
     other = await opened(path)
     assert [(entry.kind, entry.amount) for entry in entries(path)] == [("presumed", 50)]
@@ -454,8 +418,7 @@ async def test_an_opening_that_was_cancelled_leaves_no_process_behind(path):
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
-    if later.work and not later.work[0][0].cancelled():
-        later.step()
+    later.step()
     assert not path.exists() or audit(path).processes == 0
 
 
@@ -510,10 +473,10 @@ async def test_what_a_cancelled_call_left_behind_is_written_once_there_is_room(p
     await asyncio.sleep(0)
     assert ledger._writer.kept
     make_room(ledger)
-    await run(later, ledger.settle([spending(1, "last")]))
+    await run_with(later, ledger.settle([spending(1, "last")]))
     assert not ledger._writer.kept
-    assert await run(later, spent_by(ledger)) == 101
-    await run(later, ledger.aclose())
+    assert await run_with(later, spent_by(ledger)) == 101
+    await run_with(later, ledger.aclose())
     assert len({entry.request_id for entry in entries(path)}) == 101
 
 
@@ -596,3 +559,43 @@ asyncio.run(main(sys.argv[1]))
     ended = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert int(ended.stdout) == 1100 - 1023
+
+
+# --- Ctrl-C --------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import asyncio, os, signal, sys
+from resilio.store import Account, Entry
+from resilio.store.sqlite import SqliteLedger
+
+async def main(path):
+    ledger = await SqliteLedger.open(path)
+    account = Account("b", "e", "w")
+    await ledger.claim(account, 1000, least=1, limit=1000, counted=("w",))
+    ledger.hold(account, 300)
+    tasks = [asyncio.ensure_future(ledger.settle([Entry(account, "settled", 1, f"r{n}", 1.0)])) for n in range(200)]
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.gather(*tasks)
+    await asyncio.sleep(60)
+
+try:
+    asyncio.run(main(sys.argv[1]))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_without_closing_loses_nothing_that_was_settled(path):
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED, path], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "interrupted\n", "")
+    run(take_over(path))
+    found = entries(path)
+    assert sorted(entry.request_id for entry in found if entry.kind == "settled") == sorted(f"r{n}" for n in range(200))
+    assert [entry.amount for entry in found if entry.kind == "presumed"] == [100]
+    assert audit(path).clean
+
+
+async def take_over(path):
+    ledger = await opened(path, boot=boot_id())
+    await ledger.aclose()

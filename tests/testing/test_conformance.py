@@ -7,6 +7,7 @@ from resilio.models import Answer, HttpRequest, Request
 from resilio.providers import REGISTRY, OpenAICodec
 from resilio.testing import Sample, check_codec, simulated_samples
 
+DIALECTS = {"anthropic": "anthropic"}
 REQUESTS = [
     Request("chat", [{"role": "user", "content": "hi"}]),
     Request("chat", [{"role": "user", "content": "hi"}], {"temperature": 0.1, "tools": [], "max_tokens": 5}),
@@ -18,13 +19,13 @@ REQUESTS = [
 
 @pytest.mark.parametrize("kind", sorted(REGISTRY))
 def test_every_registered_codec_conforms(kind):
-    check_codec(REGISTRY[kind], simulated_samples(), REQUESTS, every=3)
+    check_codec(REGISTRY[kind], simulated_samples(dialect=DIALECTS.get(kind, "openai")), REQUESTS, every=3)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", sorted(REGISTRY))
 def test_every_registered_codec_conforms_at_every_byte(kind):
-    check_codec(REGISTRY[kind], simulated_samples(), REQUESTS)
+    check_codec(REGISTRY[kind], simulated_samples(dialect=DIALECTS.get(kind, "openai")), REQUESTS)
 
 
 class Wrapper:

@@ -144,8 +144,8 @@ class Flat:
         first = self._first + int(np.searchsorted(self._tickets[self._first : self._end], ticket, side="right"))
         self.live -= int(np.count_nonzero(self._bias[self._first : first] == 0))
         self._first = first
-        if self._first > len(self._tickets) // 2:
-            self._repack(self.live)
+        if self._first >= self.rows:  # copying what is left costs no more than what went had cost
+            self._repack(self.live * 5 // 4)
 
     def _repack(self, capacity: int) -> None:
         """Copy what lives into new arrays."""

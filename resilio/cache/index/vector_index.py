@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IndexStatistics", "VectorIndex"]
 
-PER_LABEL = 220
+PER_LABEL = 170
 """Bytes a live entry takes in the two maps between labels and tickets, its numbers included; measured."""
 
 

@@ -30,7 +30,7 @@ __all__ = ["Folder", "SavedPartition"]
 logger = logging.getLogger("resilio")
 
 _MAGIC: Final = "resilio answers"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 ANSWERS: Final = ".answers"
 VECTORS: Final = ".vectors"
 BOUNDS: Final = "bounds.json"
@@ -174,16 +174,18 @@ def _row(entry: NearEntry, shift: float) -> dict[str, Any]:
         "answer": [
             its.text, its.finish_reason, its.target, its.usage, its.tool_calls, its.reasoning, its.cost_usd,
             orjson.Fragment(its.raw), None if its.tape is None else orjson.Fragment(its.tape), its.size,
+            its.warnings, orjson.Fragment(its.extras) if its.extras else None,
         ],
     }  # fmt: skip
 
 
 def _entry(row: dict[str, Any], partition: bytes, shift: float) -> NearEntry:
     (kind, name), user, namespace, tags = row["owner"]
-    text, finish, target, usage, tools, reasoning, cost, raw, tape, size = row["answer"]
+    text, finish, target, usage, tools, reasoning, cost, raw, tape, size, warnings, extras = row["answer"]
     recording = Recording(
         text, finish, target, Usage(**usage), tuple(ToolCall(**tool) for tool in tools), reasoning, cost,
         orjson.dumps(raw), None if tape is None else orjson.dumps(tape), size,
+        tuple(warnings), b"" if extras is None else orjson.dumps(extras),
     )  # fmt: skip
     return NearEntry(
         row["number"], partition, row["text"], Owner((kind, name), user, namespace, tags), recording,

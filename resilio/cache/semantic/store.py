@@ -14,6 +14,7 @@ import logging
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Executor
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,6 +57,7 @@ class SemanticCache:
         make_index: Makes the index of a partition.
         clock: Monotonic seconds.
         rng: For the jitter of times.
+        executor: For what blocks.
         guarantee: Finds the thresholds, in guaranteed mode.
         first_number: Entries are numbered from here on; higher than those of any process before where they are saved.
     """
@@ -72,12 +74,14 @@ class SemanticCache:
         rng: random.Random,
         first_number: int = 0,
         guarantee: Guarantee | None = None,
+        executor: Executor,
     ) -> None:
         self.settings = settings
         self.encoder = encoder
         self.threshold = threshold
         self.strict = strict
         self.guarantee = guarantee
+        self._executor = executor
         self._make_index = make_index
         self._clock = clock
         self._rng = rng
@@ -335,28 +339,42 @@ class SemanticCache:
 
     async def _index(self, digest: bytes, group: list[NearEntry]) -> None:
         try:
-            vectors = await self._vectors([entry.text for entry in group])
+            group, vectors = await self._vectors(group)
             partition = self._partitions.get(digest)
-            if partition is None:
+            if partition is None or not group:
                 return
             await partition.index.add([entry.number for entry in group], vectors)
         except Exception as exc:
-            if not self._closing:
-                self._failed(f"could not store: {type(exc).__name__}: {exc}", exc)
+            self._not_stored(exc)
             for entry in group:
                 self._remove(entry)
             return
         for entry in group:
-            if not self.encoder.embedder.fits(entry.text):
-                self._remove(entry)
             if entry.number in partition.entries:
                 entry.indexed = True
             else:  # it has gone meanwhile
                 partition.index.remove(entry.number)
 
-    async def _vectors(self, texts: Sequence[str]) -> Sequence[Vector]:
+    async def _vectors(self, group: list[NearEntry]) -> tuple[list[NearEntry], list[Vector]]:
+        """The entries that have vectors, with them. One that cannot be embedded, or not whole, is no entry."""
         # Asked for together, or each would be a batch of its own.
-        return await asyncio.gather(*map(self.encoder.vector, texts))
+        found = await asyncio.gather(*(self.encoder.vector(entry.text) for entry in group), return_exceptions=True)
+        good: list[NearEntry] = []
+        vectors: list[Vector] = []
+        for entry, vector in zip(group, found, strict=True):
+            if isinstance(vector, BaseException):
+                self._not_stored(vector)
+                self._remove(entry)
+            elif not self.encoder.embedder.fits(entry.text):
+                self._remove(entry)
+            else:
+                good.append(entry)
+                vectors.append(vector)
+        return good, vectors
+
+    def _not_stored(self, exc: BaseException) -> None:
+        if not self._closing:
+            self._failed(f"could not store: {type(exc).__name__}: {exc}", exc)
 
     def audit(self, audit: Audit, place: Place, recording: Recording | None, ttl: float | None = None) -> None:
         """Compare a fresh answer with what would have been served, off the request's path, and keep what is right.
@@ -445,8 +463,11 @@ class SemanticCache:
         self._start(self._warm_up())
 
     async def _warm_up(self) -> None:
+        from resilio.cache import guards
+
         try:
             await self.encoder.vector("Hello")
+            await asyncio.wrap_future(self._executor.submit(guards.prepare, "Hello"))  # reads its word lists
         except Exception as exc:
             if not self._closing:
                 self._failed(f"the embedder could not be loaded: {type(exc).__name__}: {exc}", exc)

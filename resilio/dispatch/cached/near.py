@@ -126,6 +126,7 @@ class Near:
             threshold=profile.threshold,
             strict=profile.strict,
             make_index=lambda: VectorIndex(embedder.dimension, embedder.id, executor=executor),
+            executor=executor,
             clock=engine.clock,
             rng=engine.rng,
             # Higher than those of any process before, by whose numbers saved vectors go.

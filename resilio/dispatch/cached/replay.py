@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import orjson
+
 from resilio.cache import CachedReply, Recording, Tape
 from resilio.config.settings import RUNG_LABELS
 from resilio.dispatch.call import Call
@@ -66,6 +68,8 @@ def reply_of(call: Call, hit: Hit, level: Level) -> Reply:
         cached=CacheHit(
             hit.kind, now - hit.entry.stored_at, hit.entry.id, recording.cost_usd, hit.similarity, hit.passed_over
         ),
+        warnings=recording.warnings,
+        extras=orjson.loads(recording.extras) if recording.extras else None,  # each reader has their own
     )
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Self
 
+from resilio.config import ProviderSettings, TargetSettings
 from resilio.errors import ProviderError
-from resilio.models import Answer, Embeddings, LimitReading
+from resilio.models import Answer, Embeddings, LimitReading, Loss, Request
+from resilio.providers.classify import error_of_response
+from resilio.providers.demand import estimate_tokens, needs
 from resilio.providers.headers import read_limits
 from resilio.providers.openai.answer import decode_answer
-from resilio.providers.openai.classify import error_of_response
 from resilio.providers.openai.embedding import decode_embeddings, encode_embeddings
-from resilio.providers.openai.request import encode, estimate_tokens, needs
+from resilio.providers.openai.faults import FAULTS
+from resilio.providers.openai.request import encode
 from resilio.providers.openai.stream import OpenAIStreamDecoder
 from resilio.providers.sse import MAX_EVENT_BYTES
 
@@ -37,19 +40,27 @@ class OpenAICodec:
     def __repr__(self) -> str:
         return f"OpenAICodec({self.kind!r}, name={self.name!r})"
 
-    def for_provider(self, name: str, *, max_event_bytes: int) -> Self:
-        return type(self)(self.kind, max_event_bytes, name=name)
+    def for_provider(self, settings: ProviderSettings) -> Self:
+        return type(self)(self.kind, settings.max_body_bytes, name=settings.name)
+
+    def unsupported(
+        self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
+    ) -> tuple[Loss, ...]:
+        return ()  # callers speak this very dialect; what one server or model lacks only its own answer tells
 
     encode = staticmethod(encode)
     needs = staticmethod(needs)
     estimate_tokens = staticmethod(estimate_tokens)
     encode_embeddings = staticmethod(encode_embeddings)
 
+    def prefilled(self, text: str) -> str:
+        return text
+
     def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         return decode_answer(self.name, status, headers, body)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes, *, wall_now: float) -> ProviderError:
-        return error_of_response(self.name, status, headers, body, wall_now)
+        return error_of_response(FAULTS, self.name, status, headers, body, wall_now)
 
     def stream_decoder(self, status: int, headers: Mapping[str, str]) -> OpenAIStreamDecoder:
         return OpenAIStreamDecoder(self.name, status, headers, self.max_event_bytes)

@@ -10,22 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from resilio.errors import ErrorClass, ProviderError, ProviderRefused
+from resilio.errors import ProviderError
 from resilio.models import Answer, ToolCall, Usage
-from resilio.providers.openai.classify import EXCEPTIONS, as_text, error_in_answer, excerpt, malformed
-from resilio.providers.openai.faults import FINISH_SPELLINGS, FINISHES
+from resilio.providers.classify import EXCEPTIONS, error_in_answer, load_object, malformed, refused_answer
+from resilio.providers.openai.faults import FAULTS, FINISH_SPELLINGS, FINISHES
+from resilio.providers.reading import as_count, as_json_text, as_text
 
 __all__ = [
     "decode_answer",
     "failed_finish",
-    "is_error",
     "read_arguments",
-    "read_body",
     "read_content",
     "read_usage",
-    "refused_answer",
 ]
 
 
@@ -37,41 +33,12 @@ def decode_answer(who: str, status: int, headers: Mapping[str, str], body: bytes
         ProviderRefused: A content filter took the whole answer.
         ProviderError: An error object inside the 2xx, classified as if it had come with its own status.
     """
-    parsed = read_body(who, status, headers, body)
+    parsed = load_object(FAULTS, who, status, headers, body)
     try:
         return _answer(who, status, parsed)
     except (AttributeError, TypeError) as exc:
         # A number where an object should be, text where a list should: not worth a check a field.
         raise malformed(who, status, f"{status} with JSON of another shape ({exc})") from exc
-
-
-def read_body(who: str, status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """The object that a 2xx response holds.
-
-    Raises:
-        MalformedResponse: It holds none: HTML, broken JSON, another kind of value.
-        ProviderError: It is an error object, classified as if it had come with its own status.
-    """
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        kind_of_body = headers.get("content-type") or "no content type"
-        text = excerpt(body[:2000].decode("utf-8", "replace")) or "nothing"
-        raise malformed(
-            who, status, f"{status} with a body that is not JSON ({len(body)} bytes, {kind_of_body}): {text}"
-        ) from exc
-    if is_error(parsed):
-        raise error_in_answer(who, status, parsed)
-    if not isinstance(parsed, dict):
-        raise malformed(who, status, f"{status} with JSON that is not an object")
-    return parsed
-
-
-def is_error(parsed: Any) -> bool:
-    """Whether a parsed body or event is an error object of any shape."""
-    if isinstance(parsed, list):  # Google wraps some errors in an array
-        parsed = parsed[0] if parsed else None
-    return isinstance(parsed, dict) and bool(parsed.get("error") or parsed.get("object") == "error")
 
 
 def _answer(who: str, status: int, body: dict[str, Any]) -> Answer:
@@ -83,7 +50,7 @@ def _answer(who: str, status: int, body: dict[str, Any]) -> Answer:
     if not isinstance(message, dict):
         raise malformed(who, status, f"{status} with a choice that holds no message")
     if choice.get("error"):  # OpenRouter: the model failed half-way
-        raise error_in_answer(who, status, choice)
+        raise error_in_answer(FAULTS, who, status, choice)
     text, reasoning = read_content(message)
     calls = _tool_calls(who, status, message)
     refusal = as_text(message.get("refusal"))
@@ -119,16 +86,6 @@ def failed_finish(who: str, status: int, finish: str) -> ProviderError:
         error_class,
         status=status,
         code=finish,
-    )
-
-
-def refused_answer(who: str, status: int) -> ProviderRefused:
-    """The error of an answer of which a content filter left nothing."""
-    return ProviderRefused(
-        f"{who} answered {status}, and its content filter left nothing of the answer",
-        ErrorClass.REFUSED,
-        status=status,
-        code="content_filter",
     )
 
 
@@ -180,7 +137,7 @@ def read_arguments(function: Mapping[str, Any]) -> str:
         arguments = function.get("input")
     if arguments is None:
         return ""
-    return arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    return as_json_text(arguments)
 
 
 def _tool_calls(who: str, status: int, message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
@@ -209,25 +166,21 @@ def read_usage(raw: Any, service_tier: Any = None) -> Usage | None:
     """
     if not isinstance(raw, dict):
         return None
-    prompt, completion = _count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens"))
-    total = _count(raw.get("total_tokens"))
+    prompt, completion = as_count(raw.get("prompt_tokens")), as_count(raw.get("completion_tokens"))
+    total = as_count(raw.get("total_tokens"))
     if not (prompt or completion or total):
         return None
     before = raw.get("prompt_tokens_details")
     after = raw.get("completion_tokens_details")
     cached = written = reasoning = 0
     if isinstance(before, dict):
-        cached, written = _count(before.get("cached_tokens")), _count(before.get("cache_write_tokens"))
+        cached, written = as_count(before.get("cached_tokens")), as_count(before.get("cache_write_tokens"))
     if isinstance(after, dict):
-        reasoning = _count(after.get("reasoning_tokens"))
+        reasoning = as_count(after.get("reasoning_tokens"))
     if not cached:  # DeepSeek's name, Mistral's name
-        cached = _count(raw.get("prompt_cache_hit_tokens")) or _count(raw.get("num_cached_tokens"))
+        cached = as_count(raw.get("prompt_cache_hit_tokens")) or as_count(raw.get("num_cached_tokens"))
     output = max(completion, total - prompt)
     tier = service_tier if isinstance(service_tier, str) and service_tier else None
     return Usage(
         prompt, output, min(cached, prompt), min(written, prompt), 0, min(reasoning, output), service_tier=tier
     )
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0

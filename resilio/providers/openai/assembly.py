@@ -10,7 +10,7 @@ from typing import Any
 
 from resilio.models import ToolCall, ToolCallDelta
 from resilio.providers.openai.answer import read_arguments
-from resilio.providers.openai.classify import as_text
+from resilio.providers.reading import as_text
 
 __all__ = ["StreamedChoice", "assembled"]
 

@@ -19,10 +19,12 @@ from typing import Any, Final
 
 from resilio.config import TargetSettings
 from resilio.models import Embeddings, HttpRequest, Request
+from resilio.providers.classify import load_object, malformed
 from resilio.providers.encoding import dumps
-from resilio.providers.openai.answer import read_body, read_usage
-from resilio.providers.openai.classify import as_text, malformed
+from resilio.providers.openai.answer import read_usage
+from resilio.providers.openai.faults import FAULTS
 from resilio.providers.openai.request import endpoint, request_headers
+from resilio.providers.reading import as_text
 
 __all__ = ["decode_embeddings", "encode_embeddings"]
 
@@ -60,7 +62,7 @@ def decode_embeddings(who: str, status: int, headers: Mapping[str, str], body: b
         MalformedResponse: It does not hold `count` vectors of one length, each for another text, of finite numbers.
         ProviderError: An error object inside the 2xx, classified as if it had come with its own status.
     """
-    parsed = read_body(who, status, headers, body)
+    parsed = load_object(FAULTS, who, status, headers, body)
     data = parsed.get("data")
     if not isinstance(data, list):
         raise malformed(who, status, f"{status} without a list of embeddings")

@@ -10,21 +10,21 @@ Names so general that the status says more (``invalid_request_error``, which Ope
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from resilio.errors import ErrorClass as Cls
+from resilio.providers.classify import Faults, wording
 
 __all__ = [
     "CODES",
+    "FAULTS",
     "FINISHES",
     "FINISH_SPELLINGS",
     "OTHER_STATUSES",
     "STATUSES",
     "TYPES",
     "WORDINGS",
-    "Wording",
 ]
 
 CODES: Final[Mapping[str, Cls]] = {
@@ -185,22 +185,8 @@ OTHER_STATUSES: Final[Mapping[int, Cls]] = {
 """By the hundreds of any other status."""
 
 
-class Wording(NamedTuple):
-    """Words that change a class: `pattern` found in the message of an error so far held to be in `among`."""
-
-    name: str
-    pattern: re.Pattern[str]
-    among: frozenset[Cls]
-    becomes: Cls
-    seen_at: str
-
-
-def _wording(name: str, pattern: str, among: set[Cls], becomes: Cls, seen_at: str) -> Wording:
-    return Wording(name, re.compile(pattern, re.IGNORECASE), frozenset(among), becomes, seen_at)
-
-
 WORDINGS: Final = (
-    _wording(
+    wording(
         "the context is full",
         r"context (?:length|window|size|limit)|exceeds?.{0,20}n_ctx|prompt is too long|input is too long"
         r"|when context the overflows|reduce the length of",
@@ -208,21 +194,21 @@ WORDINGS: Final = (
         Cls.TOO_LONG,
         "vLLM, Groq, Mistral, llama.cpp, LM Studio",
     ),
-    _wording(
+    wording(
         "larger than a whole minute's limit",
         r"request too large|(?:tokens|input) must be reduced",
         {Cls.CALLER, Cls.THROTTLED},
         Cls.TOO_LONG,
         "OpenAI 429, Groq 413: the code blames the rate, no wait helps",
     ),
-    _wording(
+    wording(
         "no such model",
         r"models? .{0,120}(?:not exist|not found)|invalid model|no such model|model not exist",
         {Cls.CALLER, Cls.SERVER_ERROR},
         Cls.UNSUPPORTED,
         "DeepSeek 400, Ollama, vLLM",
     ),
-    _wording(
+    wording(
         "bad key",
         r"api[ _-]?key.{0,40}(?:invalid|incorrect|not valid|expired)|authentication fail"
         r"|(?:invalid|incorrect).{0,10} api[ _-]?key",
@@ -230,35 +216,35 @@ WORDINGS: Final = (
         Cls.UNAUTHORISED,
         "Google 400, xAI 400",
     ),
-    _wording(
+    wording(
         "no money",
         r"insufficient (?:balance|credit|fund)|credit balance is too low",
         {Cls.CALLER, Cls.THROTTLED, Cls.UNAUTHORISED},
         Cls.OUT_OF_CREDIT,
         "Moonshot and Zhipu 429, Anthropic's compatible endpoint 400",
     ),
-    _wording(
+    wording(
         "money in flight",
         r"in[- ]flight",
         {Cls.OUT_OF_CREDIT},
         Cls.THROTTLED,
         "OpenRouter 402 while earlier requests have not settled",
     ),
-    _wording(
+    wording(
         "more than the balance buys",
         r"can only afford (?!0\b)",
         {Cls.OUT_OF_CREDIT},
         Cls.TOO_LONG,
         "OpenRouter 402: a smaller request with the same key is served",
     ),
-    _wording(
+    wording(
         "moderated",
         r"content (?:management|filter\w*|policy)|flagged|requires moderation|usage polic|safety system",
         {Cls.CALLER, Cls.UNAUTHORISED},
         Cls.REFUSED,
         "OpenRouter 403, Azure and OpenAI 400",
     ),
-    _wording(
+    wording(
         "a feature it lacks",
         r"(?:not|n't) support|unsupported|extra inputs are not permitted"
         r"|unrecognized (?:request )?(?:argument|field)",
@@ -266,14 +252,14 @@ WORDINGS: Final = (
         Cls.UNSUPPORTED,
         "Mistral 422, vLLM 400",
     ),
-    _wording(
+    wording(
         "no room",
         r"overloaded|(?:at|over|no) capacity|capacity (?:is )?exceeded|no healthy upstream|loading model",
         {Cls.SERVER_ERROR},
         Cls.OVERLOADED,
         "vLLM and proxies with 500",
     ),
-    _wording(
+    wording(
         "a firewall's page",
         r"cloudflare|just a moment\.\.\.|attention required",
         {Cls.UNAUTHORISED},
@@ -282,6 +268,9 @@ WORDINGS: Final = (
     ),
 )
 """Tried in order; the first that fits decides."""
+
+FAULTS: Final = Faults(CODES, TYPES, STATUSES, OTHER_STATUSES, WORDINGS)
+"""All of it, as `resilio.providers.classify` asks for it."""
 
 FINISHES: Final[Mapping[str, Cls]] = {
     "error": Cls.SERVER_ERROR,  # OpenRouter, Mistral

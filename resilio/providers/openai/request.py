@@ -1,32 +1,27 @@
-"""What is sent: one JSON body, its URL and its headers; and what a request asks of a model.
+"""What is sent: one JSON body, its URL and its headers.
 
-The caller's wire fields go out as they came, unknown ones too: a new parameter of a provider works
-the day it appears. Only `model`, `messages`, `stream` and, in a stream, `stream_options.include_usage`
-are ours. The rule that keeps it simple: the caller's mappings are read, never changed.
+The caller's wire fields go out as they came, unknown ones too: a new parameter of a provider works the day it
+appears. Only `model`, `messages`, `stream` and, in a stream, `stream_options.include_usage` are ours; of messages only
+what another dialect has put there for itself is left out. The rule that keeps it simple: the caller's mappings are
+read, never changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from resilio.config import TargetSettings
-from resilio.models import Capability, HttpRequest, Request
+from resilio.models import HttpRequest, Request
+from resilio.providers.conversation import without_foreign
 from resilio.providers.encoding import dumps
-from resilio.tokens import prompt_size
 
-__all__ = ["encode", "endpoint", "estimate_tokens", "needs", "request_headers"]
+__all__ = ["encode", "endpoint", "request_headers"]
 
 _PATH: Final = "/chat/completions"
-
-_PART_NEEDS: Final = {
-    "image_url": Capability.IMAGES,
-    "input_audio": Capability.AUDIO,
-    "file": Capability.FILES,
-}
 
 
 def encode(
@@ -50,7 +45,7 @@ def encode(
     wire = request.wire
     body: dict[str, Any] = {"model": None, "messages": None, **wire}
     body["model"] = target.model
-    body["messages"] = request.messages
+    body["messages"] = without_foreign(request.messages)
     if stream:
         body["stream"] = True
         options = wire.get("stream_options")
@@ -93,34 +88,3 @@ def request_headers(key: str | None, extra: tuple[tuple[str, str], ...]) -> Mapp
         headers["Authorization"] = f"Bearer {key}"
     headers.update(extra)
     return MappingProxyType(headers)
-
-
-def needs(request: Request) -> frozenset[Capability]:
-    """What the request needs beyond plain text."""
-    wire = request.wire
-    found: set[Capability] | None = None
-    if wire.get("tools") or wire.get("functions"):
-        found = {Capability.TOOLS}
-    answer_format = wire.get("response_format")
-    if isinstance(answer_format, Mapping) and answer_format.get("type") == "json_schema":
-        found = {Capability.JSON_SCHEMA, *(found or ())}
-    messages: Sequence[object] = request.messages
-    for message in messages:
-        if type(message) is not dict and not isinstance(message, Mapping):
-            continue  # `encode` refuses it, with the reason; here it only must not fail
-        content = message.get("content")
-        if content is None or isinstance(content, str) or not isinstance(content, Sequence):
-            continue
-        for part in content:
-            need = _PART_NEEDS.get(str(part.get("type"))) if isinstance(part, Mapping) else None
-            if need is not None:
-                found = {need, *(found or ())}
-    return _NOTHING if found is None else frozenset(found)
-
-
-_NOTHING: Final[frozenset[Capability]] = frozenset()
-
-
-def estimate_tokens(request: Request) -> int:
-    """Tokens of the prompt for a model of which nothing is learned yet, at least 1: see `resilio.tokens`."""
-    return prompt_size(request).tokens

@@ -8,87 +8,42 @@ keeps it simple: each event of the stream is one parsed object, taken whole or r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-import orjson
-
-from resilio.errors import ErrorClass, MalformedResponse, ProviderError
+from resilio.errors import ErrorClass, MalformedResponse
 from resilio.models import Answer, Chunk, ToolCallDelta, Usage
-from resilio.providers.openai.answer import (
-    decode_answer,
-    failed_finish,
-    is_error,
-    read_content,
-    read_usage,
-    refused_answer,
-)
+from resilio.providers.classify import error_in_answer, refused_answer
+from resilio.providers.openai.answer import decode_answer, failed_finish, read_content, read_usage
 from resilio.providers.openai.assembly import StreamedChoice, as_streamed, assembled
-from resilio.providers.openai.classify import as_text, error_in_answer, malformed
-from resilio.providers.openai.faults import FINISH_SPELLINGS, FINISHES
-from resilio.providers.sse import MAX_EVENT_BYTES, SSEEvent, SSEParser
+from resilio.providers.openai.faults import FAULTS, FINISH_SPELLINGS, FINISHES
+from resilio.providers.reading import as_text
+from resilio.providers.sse import MAX_EVENT_BYTES
+from resilio.providers.stream import EventStream
 
 __all__ = ["OpenAIStreamDecoder"]
 
-_SSE_STARTS: Final = (b"d", b"e", b"i", b"r", b":")
-"""How an event stream begins: data, event, id, retry, a comment. JSON, HTML and most plain text do not; the
-Content-Type is not asked, for servers err in it both ways."""
 
-
-def _ends(body: dict[str, Any]) -> bool:
-    """Whether an object of the stream carries a finish reason."""
-    choices = body.get("choices")
-    return isinstance(choices, list) and any(
-        isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
-    )
-
-
-class OpenAIStreamDecoder:
+class OpenAIStreamDecoder(EventStream):
     """Reads one streamed response; see `resilio.providers.base.StreamDecoder` for the contract.
 
     Every JSON object of the stream gives at least one chunk, even one that says nothing (Azure's filter
     results, the role), so whoever passes `raw` on misses nothing. An object with several choices gives a
     chunk for each, and only the first of them carries `raw`.
-
-    Attributes:
-        done: ``[DONE]`` has come; what follows it is ignored.
     """
 
-    __slots__ = (
-        "_choices",
-        "_error",
-        "_head",
-        "_headers",
-        "_limit",
-        "_meta",
-        "_open",
-        "_parser",
-        "_raw_usage",
-        "_status",
-        "_usage",
-        "_who",
-        "_whole",
-        "_whole_size",
-        "done",
-    )
+    __slots__ = ("_choices", "_meta", "_open", "_raw_usage", "_usage")
+
+    faults = FAULTS
 
     def __init__(
         self, who: str, status: int, headers: Mapping[str, str], max_event_bytes: int = MAX_EVENT_BYTES
     ) -> None:
-        self.done = False
-        self._who = who
-        self._status = status
-        self._headers = headers
-        self._limit = max_event_bytes
-        self._parser = SSEParser(max_event_bytes)
-        self._head: bytes | None = b""  # until the first byte that is not blank has shown what this is
-        self._whole: list[bytes] | None = None  # a body that is no event stream, read at its end
-        self._whole_size = 0
+        super().__init__(who, status, headers, max_event_bytes)
         self._choices: dict[int, StreamedChoice] = {}
         self._open = 0  # choices without a finish reason
         self._usage: Usage | None = None
         self._raw_usage: Any = None
         self._meta: Mapping[str, Any] = {}  # an object that names id and model
-        self._error: ProviderError | None = None
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "done" if self.done else "open"
@@ -98,59 +53,6 @@ class OpenAIStreamDecoder:
     def complete(self) -> bool:
         """Every choice seen has its finish reason, and nothing went wrong."""
         return bool(self._choices) and not self._open and self._error is None
-
-    @property
-    def comments(self) -> int:
-        """Keep-alive comments so far: signs of life, though not of content."""
-        return self._parser.comments
-
-    def feed(self, data: bytes) -> list[Chunk]:
-        """Decode what these bytes complete.
-
-        Raises:
-            ProviderError: See `resilio.providers.base.StreamDecoder.feed`.
-        """
-        if self._error is not None:
-            raise self._error
-        if self.done:
-            return []
-        if self._head is not None:
-            data = self._look(data)
-        if self._whole is not None:
-            self._collect(data)
-            return []
-        chunks: list[Chunk] = []
-        try:
-            for event in self._parser.feed(data):
-                if self._take_event(event, chunks):
-                    break
-        except ProviderError as error:
-            self._fail(error, chunks)
-        return chunks
-
-    def finish(self) -> list[Chunk]:
-        """Say that the bytes ended.
-
-        An event that lacks only its closing blank line still counts if it ends the answer.
-
-        Raises:
-            ProviderError: See `resilio.providers.base.StreamDecoder.finish`.
-        """
-        if self._error is not None:
-            raise self._error
-        chunks: list[Chunk] = []
-        try:
-            if self._whole is not None:
-                self._take_whole(b"".join(self._whole), chunks)
-                self._whole, self.done = None, True
-            elif not self.done:
-                self._take_tail(chunks)
-            if not self.complete:
-                raise self._unfinished()
-        except ProviderError as error:
-            self._error = error
-            raise
-        return chunks
 
     def answer(self) -> Answer:
         """Everything so far; `finish_reason` is empty while the first choice has none.
@@ -170,34 +72,7 @@ class OpenAIStreamDecoder:
             assembled(self._meta, self._choices, self._raw_usage),
         )
 
-    # --- bytes -------------------------------------------------------------------------------
-
-    def _look(self, data: bytes) -> bytes:
-        """Tell an event stream from a whole body by the first byte that is not blank."""
-        head = (self._head or b"") + data
-        start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-        if not start or (len(head) < 3 and b"\xef\xbb\xbf".startswith(head)):
-            self._head = head
-            return b""
-        self._head = None
-        if not start.startswith(_SSE_STARTS):
-            self._whole = []
-        return head
-
-    def _collect(self, data: bytes) -> None:
-        if self._whole is not None and data:
-            self._whole.append(data)
-            self._whole_size += len(data)
-            if self._whole_size > self._limit:
-                self._whole = []
-                self._error = self._malformed(f"with a body larger than {self._limit} bytes")
-                raise self._error
-
-    def _fail(self, error: ProviderError, chunks: list[Chunk]) -> None:
-        """Hold the error back while there are chunks to hand out before it."""
-        self._error = error
-        if not chunks:
-            raise error
+    # --- what the dialect says ----------------------------------------------------------------------
 
     def _take_whole(self, body: bytes, chunks: list[Chunk]) -> None:
         """A server that ignored `stream`: its one answer becomes one object of a stream."""
@@ -208,16 +83,11 @@ class OpenAIStreamDecoder:
             raise self._malformed(f"with JSON of another shape ({exc})") from exc
         self._take({**answer.raw, "object": "chat.completion.chunk", "choices": choices}, chunks)
 
-    def _take_tail(self, chunks: list[Chunk]) -> None:
-        for event in self._parser.flush():
-            try:
-                body = orjson.loads(event.data)
-            except orjson.JSONDecodeError:
-                continue  # cut inside: the end of the stream tells it
-            if is_error(body):
-                raise error_in_answer(self._who, self._status, body)
-            if isinstance(body, dict) and (self.complete or _ends(body)):
-                self._take(body, chunks)
+    def _ends(self, body: dict[str, Any]) -> bool:
+        choices = body.get("choices")
+        return isinstance(choices, list) and any(
+            isinstance(choice, dict) and choice.get("finish_reason") for choice in choices
+        )
 
     def _unfinished(self) -> MalformedResponse:
         if self._choices:
@@ -226,41 +96,6 @@ class OpenAIStreamDecoder:
         if self.done:
             return self._malformed("with a stream without any choice")
         return self._malformed("with a stream that ended before any choice", ErrorClass.TRUNCATED)
-
-    def _malformed(self, what: str, error_class: ErrorClass = ErrorClass.MALFORMED) -> MalformedResponse:
-        return malformed(self._who, self._status, f"{self._status} {what}", error_class)
-
-    # --- events ------------------------------------------------------------------------------
-
-    def _take_event(self, event: SSEEvent, chunks: list[Chunk]) -> bool:
-        """Take one event in; returns whether it was the last."""
-        data = event.data
-        if data == b"[DONE]":
-            self.done = True
-            return True
-        try:
-            body = orjson.loads(data)
-        except orjson.JSONDecodeError as exc:
-            self._take_odd(event, exc)
-            return self.done
-        if event.event == "error" or is_error(body):
-            raise error_in_answer(self._who, self._status, body)
-        if type(body) is not dict:
-            raise self._malformed("with an event that is not an object")
-        self._take(body, chunks)
-        return False
-
-    def _take_odd(self, event: SSEEvent, exc: Exception) -> None:
-        """What is not JSON: a blank keep-alive, the end with blanks around it, an error in words, or broken."""
-        text = event.data.strip()
-        if not text:
-            return
-        if text == b"[DONE]":
-            self.done = True
-        elif event.event == "error":
-            raise error_in_answer(self._who, self._status, text.decode("utf-8", "replace")) from exc
-        else:
-            raise self._malformed(f"with an event of {len(text)} bytes that is not JSON ({exc})") from exc
 
     def _take(self, body: dict[str, Any], chunks: list[Chunk]) -> None:
         """Take one object of the stream in."""
@@ -347,7 +182,7 @@ class OpenAIStreamDecoder:
         if chunk.has_content:
             chunks.append(chunk)
         if choice.get("error"):
-            raise error_in_answer(self._who, self._status, choice)
+            raise error_in_answer(FAULTS, self._who, self._status, choice)
         raise failed_finish(self._who, self._status, finish)
 
     def _check_refused(self) -> None:

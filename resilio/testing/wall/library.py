@@ -25,10 +25,13 @@ from resilio.testing.wall.upstreams import LocalUpstreams, WallServer
 
 __all__ = ["LibraryClient", "configuration", "run_library_row"]
 
+NO_KINDS: Final[Mapping[str, str]] = {}
 _CONTEXT: Final = {"primary": 8_192, "fallback": 131_072, "spare": 131_072}
 
 
-def configuration(row: Row, mode: Mode, urls: Mapping[str, str], *, scale: float = 1.0) -> dict[str, Any]:
+def configuration(
+    row: Row, mode: Mode, urls: Mapping[str, str], *, scale: float = 1.0, kinds: Mapping[str, str] = NO_KINDS
+) -> dict[str, Any]:
     """What a service would write for the wall: defaults, but for two clocks and what happens to a broken stream.
 
     Args:
@@ -36,6 +39,7 @@ def configuration(row: Row, mode: Mode, urls: Mapping[str, str], *, scale: float
         mode: Says what the route does with `complete` and with a break.
         urls: Base URL of each upstream.
         scale: Every clock is multiplied by it.
+        kinds: Dialects of upstreams that do not speak OpenAI's.
     """
 
     def provider(name: str) -> dict[str, Any]:
@@ -44,7 +48,7 @@ def configuration(row: Row, mode: Mode, urls: Mapping[str, str], *, scale: float
         keys = row.keys if name == "primary" else ("sk-wall",)
         return {
             "name": name,
-            "kind": "openai",
+            "kind": kinds.get(name, "openai"),
             "base_url": urls[name],
             "keys": list(keys),
             "models": {row.model: model},
@@ -147,7 +151,7 @@ def _line(exc: BaseException) -> str:
 
 @asynccontextmanager
 async def _opened(
-    row: Row, mode: Mode, upstreams: LocalUpstreams, seed: int, *, sockets: bool
+    row: Row, mode: Mode, upstreams: LocalUpstreams, seed: int, *, sockets: bool, kinds: Mapping[str, str]
 ) -> AsyncIterator[LibraryClient]:
     async with AsyncExitStack() as stack:
         options: dict[str, Any] = {"rng": random.Random(seed), "wall": wall_clock(asyncio.get_running_loop())}
@@ -158,11 +162,13 @@ async def _opened(
             urls = {name: f"http://{name}.test/v1" for name in upstreams.providers}
             by_url = {urls[name]: provider for name, provider in upstreams.providers.items()}
             options["transport"] = transport = ScriptedTransport(by_url, seed=seed)
-        llm = await stack.enter_async_context(Client(configuration(row, mode, urls), **options))
+        llm = await stack.enter_async_context(Client(configuration(row, mode, urls, kinds=kinds), **options))
         yield LibraryClient(llm, transport)
 
 
-async def run_library_row(row: Row, mode: Mode, *, seed: int = 1, sockets: bool = False) -> Result:
+async def run_library_row(
+    row: Row, mode: Mode, *, seed: int = 1, sockets: bool = False, kinds: Mapping[str, str] = NO_KINDS
+) -> Result:
     """One row in one mode; the running loop should be a `VirtualTimeLoop`.
 
     Args:
@@ -170,7 +176,8 @@ async def run_library_row(row: Row, mode: Mode, *, seed: int = 1, sockets: bool 
         mode: How to ask.
         seed: Of latencies, jitter and load balancing.
         sockets: Over loopback sockets and aiohttp, instead of in process.
+        kinds: Dialects of upstreams that do not speak OpenAI's, by name (primary, fallback, spare).
     """
     upstreams = LocalUpstreams(seed=seed)
-    async with _opened(row, mode, upstreams, seed, sockets=sockets) as client:
+    async with _opened(row, mode, upstreams, seed, sockets=sockets, kinds=kinds) as client:
         return await run_row(client, upstreams, row, mode)

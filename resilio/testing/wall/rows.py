@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from resilio.testing.dialects.base import words
 from resilio.testing.faults import (
     Cut,
     Error,
@@ -39,7 +40,6 @@ from resilio.testing.wall.checks import (
 )
 from resilio.testing.wall.evidence import FIRST_TOKEN, Mode
 from resilio.testing.wall.texts import QUESTION, TEXTS, answer_of
-from resilio.testing.wire import words
 
 __all__ = ["EITHER", "PACE", "PRICES", "ROWS", "UPSTREAMS", "Row", "script_of"]
 

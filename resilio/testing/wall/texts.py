@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from resilio.testing.wire import content_text
+from resilio.testing.dialects.base import content_text
 
 __all__ = ["LOST", "QUESTION", "TEXTS", "answer_of"]
 

@@ -1,8 +1,8 @@
 """A cap on what one scope may spend, in US dollars or tokens.
 
-Reserve the most a call can cost, then settle it to what it did cost or release it. Not here: windows of
-time, entities and what survives a restart. Pure: nothing awaits, so reserving is atomic on one event loop.
-The rule that keeps it true: spent + reserved never passes the limit by a reservation; only a call that
+Reserve the most a call can cost, then settle it to what it did cost or release it. Not here: windows of time, entities
+and what survives a restart (see `resilio.budget.holding`). Pure: nothing awaits, so reserving is atomic on one event
+loop. The rule that keeps it true: spent + reserved never passes the limit by a reservation; only a call that
 used more than it reserved can carry it past, by just that difference, which `overrun` adds up.
 """
 
@@ -40,7 +40,7 @@ class SpendCapStatistics:
 
 
 class SpendCap:
-    """A cap over one scope: a session, an agent run, one entity in one window.
+    """A cap over one scope: a session, an agent run.
 
     Args:
         limit: US dollars or tokens; all amounts are in the same unit.
@@ -87,7 +87,12 @@ class SpendCap:
 
     def reserve(self, amount: float) -> bool:
         """Set `amount` aside, all of it or nothing; False if it could pass the limit."""
-        units = _units(amount, "amount")
+        return self.reserve_units(_units(amount, "amount"))
+
+    def reserve_units(self, units: int) -> bool:
+        """As `reserve`, in whole 1e-12ths; `settle_units` and `release_units` likewise. What is counted in units
+        stays in units: a float of a large amount is not exact.
+        """
         if self._spent + self._reserved + units > self._limit:
             return False
         self._reserved += units
@@ -103,10 +108,13 @@ class SpendCap:
         Raises:
             ValueError: More than all that is reserved now: settled or released twice.
         """
-        held, spent = _units(reserved, "reserved"), _units(used, "used")
-        self._give_back(held)
-        self._spent += spent
-        self._overrun += max(0, spent - held)
+        self.settle_units(_units(reserved, "reserved"), _units(used, "used"))
+
+    def settle_units(self, reserved: int, used: int) -> None:
+        """As `settle`."""
+        self.release_units(reserved)
+        self._spent += used
+        self._overrun += max(0, used - reserved)
 
     def release(self, reserved: float) -> None:
         """Give a reservation back, exactly once, of a call that certainly cost nothing.
@@ -114,13 +122,14 @@ class SpendCap:
         Raises:
             ValueError: More than all that is reserved now: settled or released twice.
         """
-        self._give_back(_units(reserved, "reserved"))
+        self.release_units(_units(reserved, "reserved"))
 
     def statistics(self) -> SpendCapStatistics:
         """The cap as it stands."""
         return SpendCapStatistics(self.limit, self.spent, self.reserved, self.left, self.overrun)
 
-    def _give_back(self, units: int) -> None:
+    def release_units(self, units: int) -> None:
+        """As `release`."""
         if units > self._reserved:
             raise ValueError(
                 f"{units / _SCALE:.6g} was to be given back and only {self.reserved:.6g} is reserved: "

@@ -1,69 +1,23 @@
 """The simulated provider's side of OpenAI's wire format: answers, chunks and errors as bytes.
 
 Shapes follow OpenAI's API reference (November 2026). Pure: ids, times and numbers are arguments.
-Text is cut into words, each one token, so that a reader can count what was lost.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
+from resilio.testing.dialects.base import Objection, Said
 from resilio.testing.faults import ERRORS
 
-__all__ = [
-    "DONE",
-    "Completion",
-    "content_text",
-    "error_body",
-    "models_body",
-    "prompt_text",
-    "words",
-]
-
-_WORD: Final = re.compile(r"\S+\s*|\s+")
-DONE: Final = b"data: [DONE]\n\n"
+__all__ = ["Completion", "OpenAI", "error_body", "models_body"]
 
 
-def words(text: str) -> list[str]:
-    """The pieces a stream hands out; joined, they are the text."""
-    return _WORD.findall(text)
-
-
-def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """All text of a conversation, for counting; parts that are not text count as nothing."""
-    return "\n".join(content_text(message) for message in messages)
-
-
-def content_text(message: Mapping[str, Any]) -> str:
-    """The text of one message, whether a string or parts."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content if isinstance(part, Mapping))
-    return ""
-
-
-@dataclass(slots=True)
-class Completion:
+class Completion(Said):
     """One answer, ready to be put on the wire, whole or in chunks."""
-
-    id: str
-    created: int
-    model: str
-    pieces: list[str]
-    finish_reason: str | None = "stop"
-    refusal: bool = False
-    """The pieces are the model's own refusal, not content."""
-    tool_calls: Sequence[Mapping[str, Any]] = ()
-    n: int = 1
-    usage: Mapping[str, Any] | None = None
-    service_tier: str = "default"
 
     def body(self) -> bytes:
         """The unary response."""
@@ -113,6 +67,8 @@ class Completion:
             content += [before + orjson.dumps(delta) + after for delta in self._tool_deltas()]
             reason = orjson.dumps(self.finish_reason)
             closing.append(before + b'{},"logprobs":null,"finish_reason":%s}' % reason + tail)
+        if not self.n:
+            opening = [head + b"]}\n\n"]
         if include_usage and self.usage is not None:
             closing.append(head + b'],"usage":' + orjson.dumps(self.usage) + b"}\n\n")
         return opening, content, closing
@@ -147,3 +103,41 @@ def models_body(models: Sequence[str], created: int) -> bytes:
     """``GET /v1/models``."""
     data = [{"id": name, "object": "model", "created": created, "owned_by": "simulated"} for name in models]
     return orjson.dumps({"object": "list", "data": data})
+
+
+class OpenAI:
+    """Implements `resilio.testing.dialects.base.Dialect`."""
+
+    path = "/chat/completions"
+    said = Completion
+    last: Final = b"data: [DONE]\n\n"
+
+    def headers(self, number: int) -> dict[str, str]:
+        return {"x-request-id": f"req_{number:08d}", "openai-processing-ms": "1"}
+
+    def identity(self, bits: int) -> str:
+        return f"chatcmpl-{bits:016x}"
+
+    def error(self, code: str | None, message: str | None = None, param: str | None = None) -> tuple[int, bytes]:
+        shape = ERRORS.get(code or "")
+        return shape.status if shape else 400, error_body(code, message, param)
+
+    def frame(self, data: bytes, *, error: bool = False) -> bytes:
+        return b"data: " + data + b"\n\n"
+
+    def objection(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Objection | None:
+        messages = body.get("messages")
+        if messages is None:
+            return Objection("missing_required_parameter", "Missing required parameter: 'messages'.", "messages")
+        if not isinstance(messages, list) or not all(isinstance(message, Mapping) for message in messages):
+            return Objection("invalid_type", "Invalid type for 'messages': expected an array of objects.", "messages")
+        if not messages:
+            return Objection("empty_array", "Invalid 'messages': empty array. Expected at least one.", "messages")
+        return None
+
+    def neutral(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return body
+
+    def wants_usage(self, body: Mapping[str, Any]) -> bool:
+        options = body.get("stream_options")
+        return isinstance(options, Mapping) and options.get("include_usage") is True

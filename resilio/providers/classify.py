@@ -1,7 +1,7 @@
-"""From an error body to one exception: reads every shape of error, then asks the tables of `faults`.
+"""From an error body to one exception: reads every shape of error, then asks the tables of its dialect.
 
 Left out: headers that tell of limits, and what to do next (`resilio.errors.ERROR_RULES`). The rule that keeps
-it simple: all shapes are first reduced to one `_Fault`, and nothing after that knows who answered.
+it simple: all shapes are first reduced to one `_Fault`, and after that only the tables know who answered.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -24,11 +24,23 @@ from resilio.errors import (
     ProviderUnavailable,
     RequestUnsuitable,
 )
-from resilio.providers.headers import read_limits
-from resilio.providers.openai.faults import CODES, OTHER_STATUSES, STATUSES, TYPES, WORDINGS
+from resilio.providers.headers import OPENAI, Form, read_limits
+from resilio.providers.reading import as_text
 from resilio.retry import parse_duration, retry_after
 
-__all__ = ["EXCEPTIONS", "as_text", "error_in_answer", "error_of_response", "excerpt", "malformed"]
+__all__ = [
+    "EXCEPTIONS",
+    "Faults",
+    "Wording",
+    "error_in_answer",
+    "error_of_response",
+    "excerpt",
+    "is_error",
+    "load_object",
+    "malformed",
+    "refused_answer",
+    "wording",
+]
 
 EXCEPTIONS: Final[Mapping[ErrorClass, type[ProviderError]]] = {
     ErrorClass.THROTTLED: ProviderThrottled,
@@ -74,19 +86,81 @@ def excerpt(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
-def as_text(value: Any) -> str:
-    """What stands where the dialect has a text: itself, a number as text, else nothing.
-
-    Never `str()` of a list or an object: one that is nested a thousand deep would end in a RecursionError.
-    """
-    return value if isinstance(value, str) else "" if isinstance(value, list | dict | None) else str(value)
-
-
 def malformed(
     who: str, status: int | None, what: str, error_class: ErrorClass = ErrorClass.MALFORMED
 ) -> MalformedResponse:
     """The error of an answer that is none; `what` ends the sentence "<who> answered ..."."""
     return MalformedResponse(f"{who} answered {what}", error_class, status=status)
+
+
+class Wording(NamedTuple):
+    """Words that change a class: `pattern` found in the message of an error so far held to be in `among`."""
+
+    name: str
+    pattern: re.Pattern[str]
+    among: frozenset[ErrorClass]
+    becomes: ErrorClass
+    seen_at: str
+
+
+def wording(name: str, pattern: str, among: set[ErrorClass], becomes: ErrorClass, seen_at: str) -> Wording:
+    """A row for `Faults.wordings`; the pattern is matched without regard to case."""
+    return Wording(name, re.compile(pattern, re.IGNORECASE), frozenset(among), becomes, seen_at)
+
+
+class Faults(NamedTuple):
+    """What a dialect means by an error. A code outranks a type, a type a status; wordings come last, in order."""
+
+    codes: Mapping[str, ErrorClass]
+    """By code and what stands in for it, in lower case."""
+    types: Mapping[str, ErrorClass]
+    """By `error.type`, in lower case."""
+    statuses: Mapping[int, ErrorClass]
+    other_statuses: Mapping[int, ErrorClass]
+    """By the hundreds of any other status."""
+    wordings: tuple[Wording, ...]
+    """The first that fits decides."""
+    limits: tuple[Form, ...] = OPENAI
+    """Headers that tell of its limits."""
+
+
+def load_object(faults: Faults, who: str, status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """The JSON object a 2xx response holds.
+
+    Raises:
+        MalformedResponse: There is none: HTML, broken JSON, a list.
+        ProviderError: It is an error object, classified as if it had come with its own status.
+    """
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        kind_of_body = headers.get("content-type") or "no content type"
+        text = excerpt(body[:2000].decode("utf-8", "replace")) or "nothing"
+        raise malformed(
+            who, status, f"{status} with a body that is not JSON ({len(body)} bytes, {kind_of_body}): {text}"
+        ) from exc
+    if is_error(parsed):
+        raise error_in_answer(faults, who, status, parsed)
+    if not isinstance(parsed, dict):
+        raise malformed(who, status, f"{status} with JSON that is not an object")
+    return parsed
+
+
+def is_error(parsed: Any) -> bool:
+    """Whether a parsed body or event is an error object of any shape."""
+    if isinstance(parsed, list):  # Google wraps some errors in an array
+        parsed = parsed[0] if parsed else None
+    return isinstance(parsed, dict) and bool(parsed.get("error") or parsed.get("object") == "error")
+
+
+def refused_answer(who: str, status: int) -> ProviderRefused:
+    """The error of an answer of which a content filter left nothing."""
+    return ProviderRefused(
+        f"{who} answered {status}, and its content filter left nothing of the answer",
+        ErrorClass.REFUSED,
+        status=status,
+        code="content_filter",
+    )
 
 
 @dataclass(slots=True)
@@ -101,14 +175,16 @@ class _Fault:
     retry_delay: float | None = None
 
 
-def error_of_response(who: str, status: int, headers: Mapping[str, str], body: bytes, wall_now: float) -> ProviderError:
+def error_of_response(
+    faults: Faults, who: str, status: int, headers: Mapping[str, str], body: bytes, wall_now: float
+) -> ProviderError:
     """Classify a whole error response; HTML and other non-JSON goes by its status and words."""
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         parsed = body[:_READ].decode("utf-8", "replace")
     fault = _read(parsed)
-    error_class = _classify(fault, status)
+    error_class = _classify(faults, fault, status)
     hint = retry_after(headers, wall_now)
     if hint is None:
         hint = _hint(fault)
@@ -116,20 +192,20 @@ def error_of_response(who: str, status: int, headers: Mapping[str, str], body: b
         # Many send no Retry-After but say which limit is used up and when it is back.
         resets = [
             limit.reset_after
-            for limit in read_limits(headers, wall_now)
+            for limit in read_limits(headers, wall_now, faults.limits)
             if limit.reset_after is not None and limit.remaining is not None and limit.remaining < 1
         ]
         hint = max(resets, default=None)
     return _exception(who, fault, status, error_class, hint)
 
 
-def error_in_answer(who: str, status: int, body: Any) -> ProviderError:
+def error_in_answer(faults: Faults, who: str, status: int, body: Any) -> ProviderError:
     """Classify an error object found in a 2xx answer, or in one event of its stream.
 
     Headers are not asked: they were sent when all was still well.
     """
     fault = _read(body)
-    return _exception(who, fault, status, _classify(fault, status), _hint(fault))
+    return _exception(who, fault, status, _classify(faults, fault, status), _hint(fault))
 
 
 def _read(parsed: Any) -> _Fault:
@@ -184,6 +260,9 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
         yield as_text(code)
     if isinstance(error.get("status"), str) and _status_number(error["status"]) is None:
         yield str(error["status"])
+    details = error.get("details")
+    if isinstance(details, Mapping) and details.get("error_code"):  # Anthropic
+        yield as_text(details["error_code"])
     inner = error.get("innererror") or error.get("inner_error")  # Azure
     if isinstance(inner, Mapping) and inner.get("code"):
         yield as_text(inner["code"])
@@ -202,19 +281,19 @@ def _status_number(value: object) -> int | None:
     return value if type(value) is int and 400 <= value < 600 else None
 
 
-def _classify(fault: _Fault, status: int) -> ErrorClass:
+def _classify(faults: Faults, fault: _Fault, status: int) -> ErrorClass:
     """By code, then type, then status; last, a known wording may correct the class."""
-    found = next((CODES[name] for code in fault.codes if (name := code.lower()) in CODES), None)
+    found = next((faults.codes[name] for code in fault.codes if (name := code.lower()) in faults.codes), None)
     if found is None:
-        found = TYPES.get(fault.type.lower())
+        found = faults.types.get(fault.type.lower())
     if found is None:
         if status < 400 and fault.status is not None:
             status = fault.status
-        found = STATUSES.get(status) or OTHER_STATUSES.get(status // 100, ErrorClass.SERVER_ERROR)
+        found = faults.statuses.get(status) or faults.other_statuses.get(status // 100, ErrorClass.SERVER_ERROR)
     text = fault.message[:_READ]
-    for wording in WORDINGS:
-        if found in wording.among and wording.pattern.search(text):
-            return wording.becomes
+    for row in faults.wordings:
+        if found in row.among and row.pattern.search(text):
+            return row.becomes
     return found
 
 

@@ -1,0 +1,89 @@
+"""Budget-driven descent: a route gives less as a budget is spent, before there is nothing left to give.
+
+Of all the budgets a call touches the one that is spent furthest decides. Levels below full have a machine each, by
+route and entity; who is served in full has none, so that a million users cost nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from resilio.config import RouteSettings
+from resilio.dispatch.call import Call
+from resilio.errors import ServiceReduced
+from resilio.events import ServiceLevelChanged
+from resilio.statemachines.service import ALLOWED, ReducedService, ServiceFlow, ServiceLevel
+
+if TYPE_CHECKING:
+    from resilio.dispatch.attempt import Engine
+    from resilio.spending import Purse
+
+__all__ = ["ServiceLevels", "Serving"]
+
+
+class Serving(NamedTuple):
+    """What one call may still have."""
+
+    level: ServiceLevel
+    route: str
+    budget: str
+    entity: str
+    share: float
+    resets_in: float
+
+    def allows(self, kind: str) -> bool:
+        """Whether a rung of this kind is tried."""
+        return kind in ALLOWED[self.level]
+
+    def error(self) -> ServiceReduced:
+        """What ends a call that no rung answers."""
+        return ServiceReduced(self.route, self.level, self.budget, self.entity, self.share, self.resets_in)
+
+
+class ServiceLevels:
+    """The levels of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._flows: dict[tuple[str, str, str], ServiceFlow] = {}
+        """Of those below full, by route, account and entity."""
+
+    def of(self, call: Call, route: RouteSettings) -> Serving | None:
+        """What this call may have of a route; None: everything."""
+        spending = self._engine.spending
+        if route.descent is None or not spending.budgets:
+            return None
+        found: Serving | None = None
+        for purse in spending.current(call.request.identity):
+            flow = self._observed(route, purse)
+            if flow is not None and (found is None or flow.share > found.share):
+                resets_in = purse.resets_in(self._engine.wall())
+                budget = purse.budget.name
+                found = Serving(flow.state, route.name, budget, purse.entity, flow.share, resets_in)
+        return found
+
+    def _observed(self, route: RouteSettings, purse: Purse) -> ServiceFlow | None:
+        assert route.descent is not None, "looked at by the only caller"
+        now = self._engine.clock()
+        key = (route.name, purse.budget.account, purse.entity)
+        share = purse.flow.spent / purse.limit if purse.limit else 1.0
+        flow = self._flows.get(key) or ServiceFlow(route.descent)
+        flow.settings = route.descent
+        change = flow.observe(share, now)
+        if change is not None:
+            event = ServiceLevelChanged(
+                route.name, purse.budget.name, purse.entity, change.source, change.dest, share, now
+            )
+            self._engine.emit(event)
+        if flow.state is ServiceLevel.FULL:
+            self._flows.pop(key, None)
+            return None
+        self._flows[key] = flow
+        return flow
+
+    def reduced(self) -> tuple[ReducedService, ...]:
+        """Every route that gave somebody less than everything when they asked last."""
+        return tuple(
+            ReducedService(route, budget, entity, flow.state, flow.share)
+            for (route, budget, entity), flow in self._flows.items()
+        )

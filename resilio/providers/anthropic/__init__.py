@@ -1,0 +1,106 @@
+"""Anthropic's Messages dialect, in both of its versions (2023-06-01 and 2026-10-21).
+
+`request` writes, with `messages` and `thinking`; `answer` and `stream` read; errors are read by the tables in `faults`.
+What a request loses on the way is found where it is lost, and told before anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from resilio.config import ModelSettings, ProviderSettings, TargetSettings
+from resilio.errors import ProviderError
+from resilio.models import Answer, HttpRequest, LimitReading, Loss, Request
+from resilio.providers.anthropic.answer import decode_answer
+from resilio.providers.anthropic.faults import FAULTS
+from resilio.providers.anthropic.request import DEFAULT_MAX_TOKENS, endpoint, request_headers, translate
+from resilio.providers.anthropic.stream import AnthropicStreamDecoder
+from resilio.providers.classify import error_of_response
+from resilio.providers.demand import estimate_tokens, needs
+from resilio.providers.encoding import dumps
+from resilio.providers.headers import ANTHROPIC, read_limits
+from resilio.providers.sse import MAX_EVENT_BYTES
+
+__all__ = ["AnthropicCodec", "AnthropicStreamDecoder"]
+
+DEFAULT_VERSION: Final = "2023-06-01"
+
+
+class AnthropicCodec:
+    """Implements `resilio.providers.base.Codec`; see there for what each method promises."""
+
+    __slots__ = ("_models", "kind", "max_event_bytes", "name", "version")
+
+    def __init__(
+        self,
+        *,
+        name: str = "anthropic",
+        version: str = DEFAULT_VERSION,
+        models: Mapping[str, ModelSettings] | None = None,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        """Make a codec for a provider that messages call `name`, for this version of the API and these models."""
+        self.kind: str = "anthropic"
+        self.name: Final = name
+        self.version: Final = version
+        self.max_event_bytes: Final = max_event_bytes
+        self._models: Final = models or {}
+
+    def __repr__(self) -> str:
+        return f"AnthropicCodec(name={self.name!r}, version={self.version!r})"
+
+    def for_provider(self, settings: ProviderSettings) -> Self:
+        return type(self)(
+            name=settings.name,
+            version=settings.version or DEFAULT_VERSION,
+            models=settings.models,
+            max_event_bytes=settings.max_body_bytes,
+        )
+
+    needs = staticmethod(needs)
+    estimate_tokens = staticmethod(estimate_tokens)
+
+    def unsupported(
+        self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
+    ) -> tuple[Loss, ...]:
+        return self._translate(request, target, max_output_tokens)[1]
+
+    def _translate(
+        self, request: Request, target: TargetSettings, limit: int | None
+    ) -> tuple[dict[str, Any], tuple[Loss, ...]]:
+        if limit is None:
+            model = self._models.get(target.model)
+            limit = (model.max_output_tokens if model is not None else None) or DEFAULT_MAX_TOKENS
+        return translate(request, target.model, self.version, limit)
+
+    def encode(
+        self,
+        request: Request,
+        target: TargetSettings,
+        *,
+        base_url: str,
+        key: str | None,
+        headers: Mapping[str, str],
+        stream: bool,
+        max_output_tokens: int | None,
+    ) -> HttpRequest:
+        body, _ = self._translate(request, target, max_output_tokens)
+        if stream:
+            body["stream"] = True
+        return HttpRequest(endpoint(base_url), request_headers(key, self.version, tuple(headers.items())), dumps(body))
+
+    def prefilled(self, text: str) -> str:
+        return text.rstrip()  # a blank at the end is a 400
+
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+        return decode_answer(self.name, status, headers, body)
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes, *, wall_now: float) -> ProviderError:
+        return error_of_response(FAULTS, self.name, status, headers, body, wall_now)
+
+    def stream_decoder(self, status: int, headers: Mapping[str, str]) -> AnthropicStreamDecoder:
+        return AnthropicStreamDecoder(self.name, status, headers, self.max_event_bytes)
+
+    def limits(self, headers: Mapping[str, str], *, wall_now: float) -> tuple[LimitReading, ...]:
+        return read_limits(headers, wall_now, ANTHROPIC)

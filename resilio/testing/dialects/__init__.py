@@ -1,0 +1,21 @@
+"""The wire formats a simulated provider speaks; the path of a request decides which.
+
+To add one: a module like `anthropic`, and a row in `DIALECTS`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from resilio.testing.dialects.anthropic import Anthropic
+from resilio.testing.dialects.base import Dialect
+from resilio.testing.dialects.openai import OpenAI
+
+__all__ = ["DIALECTS", "Dialect", "dialect_of"]
+
+DIALECTS: Final[tuple[Dialect, ...]] = (OpenAI(), Anthropic())
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect whose chat endpoint this is; OpenAI's for all other paths."""
+    return next((dialect for dialect in DIALECTS if path.endswith(dialect.path)), DIALECTS[0])

@@ -1,0 +1,145 @@
+"""The formats that are checked: how each is recognised, which codec reads it, and what its own SDK reads.
+
+To add one: a reader beside these, and a row in `FORMATS`. The SDKs are imported when a row is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from resilio.models import Answer
+from resilio.providers import REGISTRY, Codec
+from resilio.testing.recordings.exchange import Exchange
+
+__all__ = ["FORMATS", "Format", "Reading", "reading_of"]
+
+
+class Reading(NamedTuple):
+    """What an answer says, in words that both sides share."""
+
+    text: str
+    tool_calls: tuple[tuple[str, Any], ...]
+    """Names with arguments: an object, or the text where it is none."""
+    finish: str
+    input_tokens: int
+    """The whole prompt, cached parts included; 0 where nothing was reported."""
+    output_tokens: int
+
+
+class Format(NamedTuple):
+    """One row."""
+
+    name: str
+    codec: Codec
+    matches: Callable[[Exchange], bool]
+    read: Callable[[Exchange], Reading]
+    """By the provider's own SDK; raises whatever that raises."""
+    ends: Callable[[Mapping[str, Any]], bool]
+    """Whether this object of a stream may end it: until the last such object has come, the stream is incomplete."""
+
+
+def reading_of(answer: Answer) -> Reading:
+    """What our codec reads."""
+    calls = tuple((call.name, _arguments(call.arguments)) for call in answer.tool_calls)
+    usage = answer.usage
+    tokens = (usage.input_tokens, usage.output_tokens) if usage is not None else (0, 0)
+    return Reading(answer.text, calls, answer.finish_reason, *tokens)
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        return text
+
+
+# --- OpenAI chat completions ---------------------------------------------------------------------
+
+_SPELLINGS: Final = {"model_length": "length", "eos": "stop", "end_turn": "stop", "max_tokens": "length"}
+
+
+def _is_chat(exchange: Exchange) -> bool:
+    if exchange.status >= 400:
+        return exchange.url.endswith("/chat/completions") and "error" in exchange.first
+    kind = str(exchange.first.get("object") or "")
+    return kind.startswith("chat.completion") or (not kind and isinstance(exchange.first.get("choices"), list))
+
+
+def _read_chat(exchange: Exchange) -> Reading:
+    from openai._models import construct_type
+    from openai.lib.streaming.chat import ChatCompletionStreamState
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+    read: Any
+    if exchange.stream:
+        state: Any = ChatCompletionStreamState()
+        usage: Any = None
+        for body in exchange.objects:
+            chunk: Any = construct_type(type_=ChatCompletionChunk, value=body)
+            state.handle_chunk(chunk)
+            usage = chunk.usage or usage
+        read = state.current_completion_snapshot
+    else:
+        read = construct_type(type_=ChatCompletion, value=exchange.first)
+        usage = read.usage
+    choice = next(each for each in read.choices if not each.index)
+    message = choice.message
+    content = message.content or ""
+    if not isinstance(content, str):  # the SDK leaves Mistral's parts as they came
+        content = "".join(part.get("text", "") for part in content if part.get("type") == "text")
+    calls = tuple((call.function.name, _arguments(call.function.arguments)) for call in message.tool_calls or ())
+    prompt, written = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
+    if usage and usage.total_tokens:  # what no other figure counts is reasoning
+        written = max(written, usage.total_tokens - prompt)
+    finish = choice.finish_reason or ""
+    return Reading(content, calls, _SPELLINGS.get(finish, finish), prompt, written)
+
+
+def _ends_chat(body: Mapping[str, Any]) -> bool:
+    return any(choice.get("finish_reason") for choice in body.get("choices") or ())
+
+
+# --- Anthropic messages --------------------------------------------------------------------------
+
+_STOPS: Final = {
+    "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "tool_use": "tool_calls",
+    "max_tokens": "length", "model_context_window_exceeded": "length", "refusal": "content_filter",
+}  # fmt: skip
+
+
+def _is_messages(exchange: Exchange) -> bool:
+    return exchange.first.get("type") in (("error",) if exchange.status >= 400 else ("message", "message_start"))
+
+
+def _read_messages(exchange: Exchange) -> Reading:
+    from anthropic._models import construct_type
+    from anthropic.lib.streaming._messages import accumulate_event
+    from anthropic.types import Message, RawMessageStreamEvent
+
+    read: Any = None
+    if exchange.stream:
+        buffers: dict[int, bytes] = {}
+        for body in exchange.objects:
+            if body.get("type") != "ping":
+                event: Any = construct_type(type_=RawMessageStreamEvent, value=body)
+                read = accumulate_event(event=event, current_snapshot=read, json_bufs=buffers)
+    else:
+        read = construct_type(type_=Message, value=exchange.first)
+    text = "".join(block.text for block in read.content if block.type == "text")
+    calls = tuple((block.name, block.input) for block in read.content if block.type == "tool_use")
+    usage = read.usage
+    prompt = usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+    return Reading(text, calls, _STOPS.get(read.stop_reason, read.stop_reason), prompt, usage.output_tokens)
+
+
+def _ends_messages(body: Mapping[str, Any]) -> bool:
+    return body.get("type") == "message_delta" and bool(body["delta"].get("stop_reason"))
+
+
+FORMATS: Final = (
+    Format("openai-chat", REGISTRY["openai"], _is_chat, _read_chat, _ends_chat),
+    Format("anthropic", REGISTRY["anthropic"], _is_messages, _read_messages, _ends_messages),
+)

@@ -1,0 +1,145 @@
+"""``python -m resilio.testing.recordings``: what it makes of good recordings, bad ones, and a bad codec."""
+
+import json
+
+import openai_wire
+import pytest
+from anthropic_wire import MESSAGES, delta, events_of, opened, start, stream, text
+
+from resilio.errors import ProviderError
+from resilio.models import Answer
+from resilio.testing.recordings import FORMATS, check_folder
+from resilio.testing.recordings.__main__ import main
+
+CHAT, ANTHROPIC = FORMATS
+NAMES = ("text", "tools", "thinking", "refusal")
+
+
+def exchange(folder, name, *, status=200, uri="", **response):
+    whole = {
+        "origin": {"kind": "recorded"},
+        "request": {"uri": uri},
+        "response": {"status": status, "headers": {}, **response},
+    }
+    (folder / f"{name}.json").write_text(json.dumps(whole))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Both formats, whole and streamed, an error, and what nobody knows."""
+    for name in NAMES:
+        whole = MESSAGES[name]
+        exchange(tmp_path, f"anthropic {name}", json=whole)
+        exchange(tmp_path, f"anthropic {name} stream", sse=stream(*events_of(whole)).decode())
+    exchange(tmp_path, "chat", json=openai_wire.completion())
+    for name in ("text", "tools", "two choices"):
+        exchange(tmp_path, f"chat {name} stream", sse=openai_wire.STREAMS[name].decode())
+    overloaded = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    exchange(tmp_path, "anthropic error", status=529, json=overloaded)
+    no_money = {"error": {"code": "insufficient_quota", "message": "x", "type": "insufficient_quota"}}
+    exchange(tmp_path, "chat error", status=429, uri="https://api.openai.com/v1/chat/completions", json=no_money)
+    exchange(tmp_path, "gemini", json={"candidates": []})
+    (tmp_path / "corpus.json").write_text("[1]")
+    (tmp_path / "broken.json").write_text("{")
+    return tmp_path
+
+
+def test_what_the_sdks_read_we_read(folder, capsys):
+    assert main([str(folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["differences"] == report["notes"] == []
+    counts = {(row["format"], row["kind"], row["outcome"]): row["count"] for row in report["counts"]}
+    assert counts == {
+        ("anthropic", "whole", "equal"): len(NAMES),
+        ("anthropic", "stream", "equal"): len(NAMES),
+        ("anthropic", "error", "classified overloaded"): 1,
+        ("openai-chat", "whole", "equal"): 1,
+        ("openai-chat", "stream", "equal"): 3,
+        ("openai-chat", "error", "classified out_of_credit"): 1,
+    }
+    assert report["passed_over"] == 3
+
+
+def test_the_table_is_for_people(folder, capsys):
+    assert main([str(folder)]) == 0
+    assert "anthropic    stream equal                  anthropic thinking stream" in capsys.readouterr().out
+
+
+def test_a_stream_in_which_two_messages_are_mixed_is_a_difference(tmp_path, capsys):
+    half = [start(), opened(0, text("")), delta(0, type="text_delta", text="Half")]
+    exchange(tmp_path, "spliced", sse=stream(*half, *events_of(MESSAGES["text"])).decode())
+    assert main([str(tmp_path)]) == 1
+    assert "we refuse it" in capsys.readouterr().out
+
+
+class Codec:
+    """Ours, with one bad habit."""
+
+    def __init__(self, **habits):
+        self.habits = habits
+
+    def __getattr__(self, name):
+        return self.habits.get(name) or getattr(ANTHROPIC.codec, name)
+
+
+class Hasty:
+    """Calls a stream whole at its reason to stop, and does not mind an end without one."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    @property
+    def complete(self):
+        return bool(self.inner.answer().text)
+
+    def finish(self):
+        try:
+            return self.inner.finish()
+        except ProviderError:
+            return []
+
+
+class Forgetful(Hasty):
+    """Loses what stands at the end of the bytes it is given."""
+
+    complete = False
+
+    def feed(self, data):
+        return self.inner.feed(data if data.endswith(b"\n\n") else data[:-1])
+
+
+def streaming(habit):
+    return Codec(stream_decoder=lambda *its: habit(ANTHROPIC.codec.stream_decoder(*its)))
+
+
+@pytest.mark.parametrize(
+    ("codec", "lines"),
+    [
+        (Codec(decode=lambda *its: Answer("Other", "length")), ["text: 'Other'", "finish: 'length'"]),
+        (streaming(Hasty), ["complete at byte", "cut at byte"]),
+        (streaming(Forgetful), ["byte by byte", "when cut at"]),
+    ],
+)
+def test_a_codec_that_errs_is_found_out(tmp_path, codec, lines):
+    exchange(tmp_path, "whole", json=MESSAGES["text"])
+    exchange(tmp_path, "streamed", sse=stream(*events_of(MESSAGES["text"])).decode())
+    summary = check_folder(tmp_path, [ANTHROPIC._replace(codec=codec)])
+    told = "\n".join(line for finding in summary.findings for line in finding.differences)
+    assert all(line in told for line in lines), told
+
+
+def test_an_end_that_no_sdk_checks_is_refused_by_us(tmp_path, capsys):
+    *whole, _, _ = events_of(MESSAGES["text"])
+    exchange(tmp_path, "cut", sse=stream(*whole).decode())
+    assert main([str(tmp_path)]) == 1
+    assert "ended without a stop_reason" in capsys.readouterr().out
+
+
+def test_no_folder_is_told(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["/nowhere"])
+    assert caught.value.code == 2
+    assert "is not a folder" in capsys.readouterr().err
