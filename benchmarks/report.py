@@ -4,15 +4,13 @@
 
 Simulates some weeks of calls, multiplies them in the database to so many, with users of their own, and makes the report
 that `resilio report` makes by default: two months, day by day, by model, feature and user; and then each dimension
-alone. The last line is JSON: wall and CPU time, which differ on a busy machine, and
-the memory of the first in MB above what the process had before.
+alone. The last line is JSON: wall and CPU time, which differ on a busy machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from contextlib import closing
@@ -70,9 +68,7 @@ def main() -> None:
         simulated_log(path, "longer prompts", START, days=DAYS, traffic=Traffic(calls=200))
         calls = multiply(path, options.calls)
         result = {"calls": calls, "file_mb": round(path.stat().st_size / 1e6)}
-        base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         rows = {"default": measured(path, ("model", "feature", "user"))}
-        result["memory_mb"] = round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024, 1)
         rows |= {f"by {name}": measured(path, (name,)) for name in DIMENSIONS}
     print(f"{calls:,} calls, {result['file_mb']} MB")
     for name, row in rows.items():
