@@ -199,12 +199,17 @@ def _show_causes(report: Report, screen: Screen) -> None:
     amount = report.change.amount
     rows = [
         (
-            wording.spoken(cause), wording.usd(cause.amount, signed=True), f"{cause.amount / amount:.0%}",
+            wording.spoken(cause), wording.usd(cause.amount, signed=True), _percent(cause.amount / amount),
             wording.evidence(cause, report),
         )
         for cause in report.change.causes
     ]  # fmt: skip
     screen.table(("cause", "USD", "of the change", "before -> now"), rows)
+
+
+def _percent(share: float) -> str:
+    """Whole per cent, without the sign that a float's zero may have."""
+    return f"{round(100 * share) + 0:d}%"
 
 
 _COLUMNS: Final = ("cost, USD", "before", "change", "calls", "tokens in", "out", "cache hits", "saved, USD")

@@ -99,6 +99,8 @@ def _toml(value: object) -> str:
     """A value as a configuration file spells it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) >= 1e6:
+        return f"{int(value):_}"  # not as a power of ten
     if isinstance(value, float):
         return f"{value:g}" if value == float(f"{value:g}") else repr(value)
     if isinstance(value, int):

@@ -725,7 +725,7 @@ class LogSettings:
 
     path: Annotated[str, Setting("a file, from the working directory; empty: no log is kept")] = ""
     keep: Annotated[
-        float | Literal["forever"], Setting("rows older than this are deleted, or forever", "s", above=0)
+        float | Literal["forever"], Setting('rows older than this are deleted; "forever": none is', "s", above=0)
     ] = 7_776_000.0
     max_queued: Annotated[int, _count("rows that may wait for the disk; beyond them rows are dropped and counted")] = (
         10_000

@@ -78,7 +78,7 @@ _MODELS: Final = (
 class Traffic:
     """What a program asks in a day."""
 
-    calls: float = 400.0
+    calls: float = 200.0
     """On a working day, those that the cache answers included."""
     hit_rate: float = 0.6
     models: Sequence[ModelTraffic] = field(default=_MODELS)
