@@ -175,8 +175,10 @@ def place(given, control=None, settings=SETTINGS):
         (request("What is the weather in Oslo?"), None),
         (request("Where is my order?"), None),
         (request(), CacheControl(answers=2)),
+        (request("why " * 2100), None),
+        (request("why " * 5000), None),
     ],
-    ids=["temperature", "time", "user", "variety"],
+    ids=["temperature", "time", "user", "variety", "long", "very long"],
 )
 def test_what_would_not_hold_for_others_or_later_has_no_place(given, control):
     assert place(given, control) is None
