@@ -140,7 +140,7 @@ class Near:
         if settings.path:
             from resilio.cache.semantic.disk import Disk
 
-            self._disk = Disk(cache, executor, wall=engine.wall, clock=engine.clock)
+            self._disk = Disk(cache, executor, wall=engine.wall, clock=engine.clock, after=self._closing)
             self._disk.start()
         return cache
 
