@@ -98,8 +98,8 @@ async def _cache(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> 
 
 def _simpler(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> Awaitable[T]:
     """Another route, with simpler models."""
-    assert rung.route is not None, "the loader refuses a simpler rung without a route"
-    return ways.try_route(rung.route)
+    assert rung.argument is not None, "the loader refuses a simpler rung without a route"
+    return ways.try_route(rung.argument)
 
 
 async def _static(route: RouteSettings, rung: RungSettings, ways: Ways[T], /) -> T:

@@ -105,8 +105,8 @@ def environment_of(text):
     return {name: "http://me:pass@proxy.test:3128" if "PROXY" in name else its for name, its in values.items()}
 
 
-def write_certificates(text, folder):
-    """The certificates a configuration names, in their places."""
+def write_files(text, folder):
+    """The certificates and prepared answers a configuration names, in their places."""
     ca = trustme.CA()
     issued = ca.issue_cert("gateway@example.org")
     its_bytes = {
@@ -114,6 +114,8 @@ def write_certificates(text, folder):
         "client_cert": issued.cert_chain_pems[0].bytes(),
         "client_key": issued.private_key_pem.bytes(),
     }
+    for name in re.findall(r'static = "([^"]+)"', text):
+        (folder / name).write_text('[[answer]]\nquestion = "Why?"\nanswer = "Because."\n')
     for setting, name in re.findall(r'^(\w+) = "(.+)"$', text, re.MULTILINE):
         if setting in its_bytes:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +130,7 @@ def is_script(document):
 def test_configurations_load_and_scripts_are_scripts(block, tmp_path):
     document = tomllib.loads(block.text)
     if is_whole(block.text):
-        write_certificates(block.text, tmp_path)
+        write_files(block.text, tmp_path)
         path = tmp_path / "resilio.toml"
         path.write_text(block.text, encoding="utf-8")
         assert load_config(path, environ=environment_of(block.text)).providers
@@ -191,7 +193,7 @@ def test_code_runs_as_printed(block, tmp_path, monkeypatch):
     toml = configuration_for(block)
     if toml is not None:
         Path("resilio.toml").write_text(toml.text, encoding="utf-8")
-        write_certificates(toml.text, tmp_path)
+        write_files(toml.text, tmp_path)
         for name, value in environment_of(toml.text).items():
             monkeypatch.setenv(name, value)
         if "from_file" in block.text:

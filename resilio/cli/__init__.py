@@ -66,7 +66,7 @@ COMMANDS: Final = {
         ),
         Command("cache", "resilio.cli.cache", "hold a cache to a bound, or replay recorded requests through it"),
         Command("wall", "resilio.cli.wall", "sixteen ways a provider fails, against us or any gateway"),
-        Command("demo", "resilio.cli.demo", "two failing providers, one real model, six answers"),
+        Command("demo", "resilio.cli.demo", "failing providers, questions in other words, a walk down the ladder"),
     )
 }
 

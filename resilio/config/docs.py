@@ -62,7 +62,7 @@ def _filled(block: re.Match[str]) -> str:
 
 
 def settings_table(cls: type[Any]) -> str:
-    """A markdown table of a settings class: name, default, unit, bounds and meaning of each field.
+    """A markdown table of a settings class: name, default, unit, bounds and meaning of each field that is written.
 
     Raises:
         ValueError: A field carries no `Setting`, so nothing can be said of it.
@@ -74,6 +74,8 @@ def settings_table(cls: type[Any]) -> str:
         setting = next((each for each in metadata if isinstance(each, settings.Setting)), None)
         if setting is None:
             raise ValueError(f"{cls.__name__}.{field.name} carries no Setting to document it")
+        if not setting.doc:  # nobody writes it: the loader fills it in
+            continue
         cells = (f"`{field.name}`", _default(field), setting.unit, _bounds(setting), setting.doc)
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines)

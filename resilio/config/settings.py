@@ -413,7 +413,7 @@ class RungSettings:
             maximum=1,
         ),
     ] = None
-    faq: Faq | None = None
+    faq: Annotated[Faq | None, Setting("")] = None
     """Of static: what the file holds."""
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.config.faq import Faq, FaqAnswer
@@ -50,13 +51,14 @@ class Statics:
         Raises:
             NotStatic: None fits.
         """
-        match = await self._find(call, rung)
+        assert rung.faq is not None, "the loader reads it"
+        match = await self._find(call, rung, rung.faq)
         request = call.request
         latency = self._engine.clock() - call.started
         return Reply(
             text=match.answer.answer,
             finish_reason="stop",
-            target=f"static/{rung.argument}",
+            target=f"static/{Path(rung.faq.path).name}",
             level=call.level,
             complete=True,
             usage=Usage(),
@@ -81,18 +83,17 @@ class Statics:
         if self._encoder is not None:
             await self._encoder.aclose()
 
-    async def _find(self, call: Call, rung: RungSettings) -> Match:
-        assert rung.faq is not None, "the loader reads it"
+    async def _find(self, call: Call, rung: RungSettings, faq: Faq) -> Match:
         question = _last_text(call)
         if question is None:
             raise NotStatic("the request has no question of text alone")
         if rung.match == "keywords":
-            matcher = self._words.get(rung.faq)
+            matcher = self._words.get(faq)
             if matcher is None:
-                matcher = self._words[rung.faq] = KeywordMatcher(rung.faq)
+                matcher = self._words[faq] = KeywordMatcher(faq)
             found = matcher.best(question, CANDIDATES)
         else:
-            found = await self._by_meaning(rung.faq, question, call.until)
+            found = await self._by_meaning(faq, question, call.until)
         threshold = STATIC_THRESHOLDS[rung.match] if rung.threshold is None else rung.threshold
         return _first_fit(question, found, threshold)
 

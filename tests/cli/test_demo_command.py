@@ -8,11 +8,13 @@ import pytest
 
 from resilio.cli import ask, main
 from resilio.cli.demo import failover as demo
+from resilio.cli.demo import meaning
 from resilio.cli.screen import Screen
 from resilio.client import Client
+from resilio.local import DEFAULT_MODEL as LOCAL_MODEL
 from resilio.local import MODELS, LocalStatus
 from resilio.models import AttemptRecord, Level, Reply, Usage
-from resilio.testing import Script, ScriptedTransport, SimulatedProvider
+from resilio.testing import InlineExecutor, Script, ScriptedTransport, SimulatedProvider
 from resilio.testing.faults import Error
 
 
@@ -33,7 +35,7 @@ def test_it_has_so_many_questions_and_no_more(number, capsys):
 
 @pytest.mark.real_loop
 def test_failing_providers_are_passed_over_and_the_real_model_answers(capsys):
-    assert main(["demo", "--questions", "3"]) == 0
+    assert main(["demo", "--only", "failover", "--questions", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     figures = json.loads(lines[-1])
     assert figures["answers"] == figures["failovers"] == 3
@@ -142,3 +144,37 @@ async def test_a_simulated_answer_is_not_one_of_the_real_model(stage):
     show.attempts.append(attempt("west/large"))
     code, figures = judged(show, simulators)
     assert (code, figures["answers"], figures["logs_agree"]) == (0, 1, True)
+
+
+# --- the other scenes ----------------------------------------------------------------------------
+
+
+@pytest.mark.real_loop
+def test_questions_in_other_words_are_answered_from_the_cache(capsys):
+    assert main(["demo", "--only", "meaning"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["meaning"] == {"questions": 6, "from_cache": 3, "upstream_calls": 3, "as_expected": 6}
+
+
+@pytest.mark.real_loop
+def test_the_ladder_is_walked_down_rung_by_rung_each_with_its_reasons(capsys):
+    assert main(["demo", "--only", "ladder"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    figures = json.loads(lines[-1])
+    assert figures["ladder"]["levels"] == ["full", "full", "cached", "simpler", "static", "error"]
+    reasons = [line.split("- ")[1].split(":")[0] for line in lines if "            - " in line]
+    assert reasons == ["full", "full", "cache", "full", "cache", "simpler (small)"]
+
+
+async def test_a_scene_that_goes_otherwise_fails():
+    wrong = [meaning.Talk({"threshold": 0.9}, [meaning.Turn("What is the capital of France?", cached=True)])]
+    good, figures = await meaning.show(Screen(io.StringIO()), wrong, client=simulated)
+    assert (good, figures["meaning"]["as_expected"]) == (False, 0)
+
+
+def simulated(settings, **options):
+    """A client whose local model is a simulated provider."""
+    url = "http://local.test/v1"
+    provider = {"name": "local", "kind": "openai", "base_url": url, "models": {LOCAL_MODEL: {}}}
+    transport = ScriptedTransport({url: SimulatedProvider(Script(answer="Paris."))})
+    return Client({**settings, "provider": [provider]}, transport=transport, executor=InlineExecutor(), **options)

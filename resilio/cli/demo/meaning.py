@@ -7,7 +7,7 @@ engine's own events of attempts.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from resilio.cli.ask import local_messages
@@ -58,7 +58,9 @@ TALKS: Final = (
 )
 
 
-async def show(screen: Screen, talks: Sequence[Talk] = TALKS) -> tuple[bool, dict[str, Any]]:
+async def show(
+    screen: Screen, talks: Sequence[Talk] = TALKS, *, client: Callable[..., Client] = Client
+) -> tuple[bool, dict[str, Any]]:
     """Ask; whether each question came from where it should, and the figures."""
     turns = right = served = sent = 0
     for talk in talks:
@@ -66,7 +68,7 @@ async def show(screen: Screen, talks: Sequence[Talk] = TALKS) -> tuple[bool, dic
         screen.say()
         screen.say(f"semantic cache, {told}", "bold")
         try:
-            answers = await _ask(screen, talk)
+            answers = await _ask(screen, talk, client)
         except EmbedderUnavailable as exc:
             screen.say(f"   {exc}", "red")
             return False, {"meaning": None}
@@ -77,7 +79,7 @@ async def show(screen: Screen, talks: Sequence[Talk] = TALKS) -> tuple[bool, dic
     return right == turns, {"meaning": figures}
 
 
-async def _ask(screen: Screen, talk: Talk) -> list[tuple[bool, int]]:
+async def _ask(screen: Screen, talk: Talk, client: Callable[..., Client]) -> list[tuple[bool, int]]:
     """For each question whether the cache answered, and how many requests were sent for it."""
     attempts = 0
 
@@ -92,7 +94,7 @@ async def _ask(screen: Screen, talk: Talk) -> list[tuple[bool, int]]:
         "cache": {"semantic": dict(talk.settings)},
     }
     found = []
-    async with Client(settings, listeners=[hear]) as llm:
+    async with client(settings, listeners=[hear]) as llm:
         for turn in talk.turns:
             before, began = attempts, time.monotonic()
             reply = await llm.complete("chat", local_messages(turn.question), temperature=0)
