@@ -7,7 +7,6 @@ that of a nested route only when the call gets to its place; so each of them cou
 
 from __future__ import annotations
 
-import importlib
 import logging
 import operator
 import random
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from resilio.actor import ModelRecord, ProviderRecord
 from resilio.config import ModelSettings, NestedRoute, RetryBudgetSettings, RouteSettings, TargetSettings
+from resilio.config.importing import NotFound, imported
 from resilio.errors import ConfigError
 from resilio.models import Capability
 from resilio.providers import Codec, EmbeddingCodec
@@ -231,17 +231,10 @@ def _imported(route: RouteSettings) -> Strategy:
         ConfigError: With what is wrong, and what stands in the module instead.
     """
     where, name = f"route.{route.name}.strategy", route.strategy
-    module_name, _, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as exc:  # a module may fail in any way
-        raise ConfigError([f"{where}: cannot import {module_name!r}: {type(exc).__name__}: {exc}"]) from exc
-    for part in path.split("."):
-        if not hasattr(found, part):
-            inside = getattr(found, "__dict__", {})
-            public = ", ".join(each for each, its in inside.items() if callable(its) and not each.startswith("_"))
-            raise ConfigError([f"{where}: {name!r} is not there; what can be called in it: {public or 'nothing'}"])
-        found = getattr(found, part)
+        found = imported(name)
+    except NotFound as exc:
+        raise ConfigError([f"{where}: {exc}"]) from exc
     if isinstance(found, type):
         try:
             found = found()
