@@ -120,8 +120,8 @@ async def descend(route: RouteSettings, ways: Ways[T], call: Descent) -> T:
 
     A rung gives way when nothing in it was left to try, when this process refused to send, or when a check does not
     take its answer and says to escalate. It does not give way to a refusal by a model or by a check, or to a caller's
-    own fault (asking another would dodge it). After the
-    deadline nobody is owed anything but the error, and what can be had at once.
+    own fault (asking another would dodge it). After the deadline nobody is owed anything but the error, and what can
+    be had at once.
     """
     last: ResilioError | None = None
     for rung in route.ladder:

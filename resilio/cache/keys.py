@@ -236,10 +236,10 @@ def _note_orders(value: Any, orders: list[list[str]]) -> None:
 def fingerprints(config: Config) -> dict[str, str]:
     """For each route that is cached a hash of what of the configuration can change an answer.
 
-    That is who may answer (models, and where they are), what we add to a request (`max_output_tokens`, headers) and
-    whether anything may be left out of it (`on_unsupported`), and which checks the answer passed.
-    Their order, weights, clocks and limits decide who is asked first and how long we wait, not what is a full answer of
-    the route; so tuning them keeps the cache warm.
+    That is who may answer (models, and where they are), what we add to a request (`max_output_tokens`, headers),
+    whether anything may be left out of it (`on_unsupported`) and which checks the answer passed. Their order, weights,
+    clocks and limits decide who is asked first and how long we wait, not what is a full answer of the route; so tuning
+    them keeps the cache warm.
     """
     # API keys are no part of it: changing one must not empty the cache.
     providers = {

@@ -244,7 +244,7 @@ class Checked:
         if verdict.action != "redact":
             return _Looked(verdict)
         # What else may hold the old text goes with it.
-        return _Looked(verdict, replace(reply, text=verdict.text or "", reasoning="", refusal="", raw={}))
+        return _Looked(verdict, replace(reply, text=verdict.text or "", reasoning="", refusal="", raw={}, extras=None))
 
     # --- after: streams ------------------------------------------------------------------------------
 
@@ -452,7 +452,7 @@ def _redacted(
 
 
 def _redacted_reply(reply: Reply, redact: Callable[[str], tuple[str, int]]) -> tuple[Reply, int]:
-    """The reply without what is found in it; `raw` goes, for it would have it still."""
+    """The reply without what is found in it; `raw` and `extras` go, for they would have it still."""
     text, in_text = redact(reply.text)
     refusal, in_refusal = redact(reply.refusal)
     reasoning, in_reasoning = redact(reply.reasoning)
@@ -461,7 +461,9 @@ def _redacted_reply(reply: Reply, redact: Callable[[str], tuple[str, int]]) -> t
     if not places:
         return reply, 0
     calls = tuple(replace(tool, arguments=arguments) for tool, arguments, _ in tools)
-    return replace(reply, text=text, refusal=refusal, reasoning=reasoning, tool_calls=calls, raw={}), places
+    return replace(
+        reply, text=text, refusal=refusal, reasoning=reasoning, tool_calls=calls, raw={}, extras=None
+    ), places
 
 
 def _repair(answer: str, reason: str) -> list[Message]:

@@ -172,7 +172,7 @@ class Guard:
             return answer
         if whole:
             text, reasoning, refusal = ("".join(self._out[field]) for field in ("text", "reasoning", "refusal"))
-            return replace(answer, text=text, reasoning=reasoning, refusal=refusal, raw={})
+            return replace(answer, text=text, reasoning=reasoning, refusal=refusal, raw={}, extras=None)
         tools = () if self._windowed else answer.tool_calls
         refusal = "".join(self._out["refusal"])
-        return replace(answer, text=text, reasoning=reasoning, refusal=refusal, tool_calls=tools, raw={})
+        return replace(answer, text=text, reasoning=reasoning, refusal=refusal, tool_calls=tools, raw={}, extras=None)
