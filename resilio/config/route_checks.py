@@ -35,14 +35,15 @@ def check_route_checks(reader: Reader, route: RouteSettings, path: Path) -> None
     names: dict[str, int] = {}
     for index, check in enumerate(route.checks):
         where: Path = (*path, "checks", index)
-        if check.name in names:
-            reader.problems.add((*where, "name"), f"{shown(check.name)} is already checks[{names[check.name]}]")
-        names.setdefault(check.name, index)
-        _check_kind(reader, check, where)
+        if not reader.problems.touch(where):  # else a kind may seem to be missing that could only not be read
+            _check_kind(reader, check, where)
         if not reader.problems.touch(where):
             _check_action(reader, route, check, where)
         if not reader.problems.touch(where):
             _check_window(reader, check, where)
+        if check.name in names:
+            reader.problems.add((*where, "name"), f"{shown(check.name)} is already checks[{names[check.name]}]")
+        names.setdefault(check.name, index)
 
 
 def _check_kind(reader: Reader, check: CheckSettings, path: Path) -> None:
