@@ -80,6 +80,16 @@ def repeats(node):
     return own + sum(repeats(each) for each in node[1:] if isinstance(each, tuple))
 
 
+def letters_of(node):
+    """The letters of which a part is any one, where it is that."""
+    if node[0] == "letter":
+        return {node[1]}
+    if node[0] != "alt":
+        return None
+    inner = [letters_of(each) for each in node[1:]]
+    return None if None in inner else set().union(*inner)
+
+
 def steps_of(node, text):
     """How many steps a backtracking engine takes to find that `node` and then "!" does not match."""
     count = 0
@@ -90,13 +100,12 @@ def steps_of(node, text):
         if count > STEPS:
             raise TooMany
         kind, *rest = node
-        if kind == "letter":
-            return at < len(text) and text[at] == rest[0] and then(at + 1)
         if kind == "seq":
             return run(rest[0], at, lambda end: run(("seq", *rest[1:]), end, then)) if rest else then(at)
+        if (letters := letters_of(node)) is not None:  # Python's parser makes one set of it
+            return at < len(text) and text[at] in letters and then(at + 1)
         if kind == "alt":
-            sets = all(each[0] == "letter" for each in rest)  # Python's parser makes one set of single letters
-            return any(run(each, at, then) for each in (dict.fromkeys(rest) if sets else rest))
+            return any(run(each, at, then) for each in rest)
         if kind == "opt":
             return run(rest[0], at, then) or then(at)
         once = run(rest[0], at, lambda end: end > at and (run(("star", rest[0]), end, then)))
