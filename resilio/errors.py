@@ -14,11 +14,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from resilio.models import AttemptRecord, Chunk, Usage
+    from resilio.models import AttemptRecord, CheckRecord, Chunk, Usage
 
 __all__ = [
     "ERROR_RULES",
+    "AnswerUnfit",
     "BudgetExceeded",
+    "CheckDenied",
     "CircuitOpen",
     "ConfigError",
     "ControlError",
@@ -498,6 +500,26 @@ class Exhausted(ResilioError):
         self.retry_after = retry_after
         hint = "" if retry_after is None else f"; try again in {retry_after:.1f} s"
         super().__init__(f"route {route!r} has nothing left to try{hint}{_listed(attempts, reasons)}")
+
+
+class CheckDenied(ResilioError):
+    """A check of the route did not let the request or the answer pass.
+
+    Attributes:
+        record: Which check it was, what it looked at, what it found, or how it failed.
+    """
+
+    def __init__(self, record: CheckRecord) -> None:
+        self.record = record
+        what = "the request" if record.stage == "before" else "the answer"
+        verb = {"failed": f"failed on {what}", "timed_out": f"took too long for {what}"}.get(
+            record.action, f"denied {what}" if record.action == "denied" else f"does not accept {what}"
+        )
+        super().__init__(f"check {record.name!r} {verb}: {record.reason}")
+
+
+class AnswerUnfit(CheckDenied):
+    """No answer passed a check that would have had another one: asked again and escalated as far as that went."""
 
 
 class StreamBroken(ResilioError):

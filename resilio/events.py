@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from resilio.models import AttemptRecord, CacheHit, Identity, Level, Usage
+from resilio.models import AttemptRecord, CacheHit, CheckRecord, Identity, Level, Usage
 
 __all__ = [
     "ActorChanged",
@@ -20,6 +20,7 @@ __all__ = [
     "BudgetChanged",
     "CacheThresholdChanged",
     "CallSettled",
+    "CheckEnded",
     "ConfigApplied",
     "ConfigRefused",
     "Event",
@@ -117,6 +118,16 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckEnded:
+    """A check of a route looked at a request or at an answer; `at` is monotonic seconds."""
+
+    request_id: str
+    route: str
+    check: CheckRecord
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class CallSettled:
     """The decision record of one call: exactly one for each, however it ends."""
 
@@ -144,6 +155,8 @@ class CallSettled:
     """Set where the answer came from the cache; `usage` and `cost_usd` are then 0."""
     at_unix: float = 0.0
     """`at` in Unix seconds, for what outlives this process."""
+    checks: tuple[CheckRecord, ...] = ()
+    """What the route's checks did, in order; of a call that ended as ``refused`` the last says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +220,7 @@ Event = (
     | KeySetAside
     | LimitLearned
     | AttemptEnded
+    | CheckEnded
     | CallSettled
     | ConfigApplied
     | ConfigRefused

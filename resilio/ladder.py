@@ -12,7 +12,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from resilio.config import RouteSettings, RungSettings
 from resilio.config.settings import RUNG_LABELS
-from resilio.errors import DeadlineExceeded, Exhausted, RequestRejected, ResilioError, Unencodable
+from resilio.errors import AnswerUnfit, DeadlineExceeded, Exhausted, RequestRejected, ResilioError, Unencodable
 from resilio.models import Level
 
 __all__ = ["LADDER", "Descent", "NotCached", "NotHere", "NotStatic", "Rung", "Serving", "Ways", "descend"]
@@ -118,9 +118,10 @@ LADDER: Final[dict[str, Rung]] = {
 async def descend(route: RouteSettings, ways: Ways[T], call: Descent) -> T:
     """Try the rungs in order; the first that answers decides the level.
 
-    A rung gives way when nothing in it was left to try, or when this process refused to send. It does
-    not give way to a refusal by a model or a caller's own fault (asking another would dodge it). After the
-    deadline nobody is owed anything but the error, and what can be had at once.
+    A rung gives way when nothing in it was left to try, when this process refused to send, or when a check does not
+    take its answer and says to escalate. It does not give way to a refusal by a model or by a check, or to a caller's
+    own fault (asking another would dodge it). After the deadline nobody is owed anything but the error, and what can
+    be had at once.
     """
     last: ResilioError | None = None
     for rung in route.ladder:
@@ -141,7 +142,7 @@ async def descend(route: RouteSettings, ways: Ways[T], call: Descent) -> T:
             raise
         except NotHere as exc:
             call.reasons.append(f"{rung.name}: {exc}")
-        except (Exhausted, RequestRejected, DeadlineExceeded) as exc:
+        except (Exhausted, RequestRejected, DeadlineExceeded, AnswerUnfit) as exc:
             last = exc
             call.reasons.append(f"{rung.name}: {str(exc).splitlines()[0]}")
     assert last is not None, "a ladder begins with a rung that asks"

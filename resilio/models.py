@@ -21,6 +21,9 @@ __all__ = [
     "CacheHit",
     "CacheKind",
     "Capability",
+    "CheckRecord",
+    "CheckResult",
+    "CheckStage",
     "Chunk",
     "Demand",
     "EmbeddingReply",
@@ -322,6 +325,26 @@ class CacheHit:
     """Nearer entries and why each was not served; for trusted callers likewise."""
 
 
+CheckStage = Literal["before", "after"]
+CheckResult = Literal["allowed", "denied", "redacted", "retried", "escalated", "failed", "timed_out"]
+"""What a check led to. ``failed`` and ``timed_out``: it could not tell, and its `on_error` said what then."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """What one check of a route did to a request or to an answer."""
+
+    name: str
+    stage: CheckStage
+    """``before``: to what was asked; ``after``: to an answer."""
+    action: CheckResult
+    reason: str = ""
+    """Why; empty where it allowed it. It does not quote what was found."""
+
+    def __str__(self) -> str:
+        return f"check {self.name!r}: {self.action}{': ' if self.reason else ''}{self.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What `Client.complete` returns, and `stream.reply` when a stream is over."""
@@ -338,7 +361,8 @@ class Reply:
     first_token: float | None = None
     """Seconds from the call to the first content chunk; for a unary upstream, to the answer."""
     cost_usd: float | None = None
-    """US dollars of the attempt that answered, or of every leg of a continued stream; None when a price is unknown."""
+    """US dollars of the attempt that answered, of every leg of a continued stream, and of answers that a check sent
+    back; None when a price is unknown."""
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     refusal: str = ""
@@ -366,6 +390,8 @@ class Reply:
     ``on_unsupported = "warn"``; one line a field."""
     extras: Mapping[str, Any] | None = None
     """Fields that `message` adds to the assistant's message, such as blocks of reasoning with their signatures."""
+    checks: tuple[CheckRecord, ...] = ()
+    """What the route's checks did, in order: also to answers that were not given."""
 
     def message(self) -> dict[str, Any]:
         """The answer as a message to append to the conversation.

@@ -7,7 +7,6 @@ that of a nested route only when the call gets to its place; so each of them cou
 
 from __future__ import annotations
 
-import importlib
 import logging
 import operator
 import random
@@ -16,7 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resilio.actor import ModelRecord, ProviderRecord
+from resilio.checks import Checks
 from resilio.config import ModelSettings, NestedRoute, RetryBudgetSettings, RouteSettings, TargetSettings
+from resilio.config.importing import NotFound, imported
 from resilio.errors import ConfigError
 from resilio.models import Capability
 from resilio.providers import Codec, EmbeddingCodec
@@ -79,11 +80,15 @@ class RouteRecord:
         targets: Every target a call may get to, as configured, nested ones in their place; each model once,
             with the settings of the first place it stands in.
         strategy: Orders the branches; its state is this route's.
+        checks: What its requests and answers have to pass; None: nothing.
         output_lengths: Tokens of recent answers: how many to reserve for the next.
         hedge_budget: How many of its calls may be hedged: earned by calls.
     """
 
-    __slots__ = ("_by_model", "_plain", "branches", "hedge_budget", "output_lengths", "settings", "strategy", "targets")
+    __slots__ = (
+        "_by_model", "_plain", "branches", "checks", "hedge_budget", "output_lengths", "settings", "strategy",
+        "targets",
+    )  # fmt: skip
 
     def __init__(
         self, settings: RouteSettings, branches: Sequence[RouteTarget | RouteRecord], strategy: Strategy, now: float
@@ -92,6 +97,7 @@ class RouteRecord:
         self.branches = tuple(branches)
         self.strategy = strategy
         self.output_lengths = RecentQuantiles()
+        self.checks = Checks.of(settings)
         hedges = RetryBudgetSettings(ratio=settings.hedge_share, per_second=0, initial=1, maximum=10)
         self.hedge_budget = RetryBudget(hedges, now)
         self._by_model: dict[ModelRecord, RouteTarget] = {}
@@ -111,6 +117,8 @@ class RouteRecord:
         Its strategy's state holds as long as it orders the same branches; a calls' share of hedges as set now.
         """
         self.output_lengths = old.output_lengths
+        if self.checks is not None and old.checks is not None:
+            self.checks = self.checks.inherit(old.checks)
         if self.settings.hedge_share == old.settings.hedge_share:
             self.hedge_budget = old.hedge_budget
         if (self.settings.strategy, self.settings.targets) == (old.settings.strategy, old.settings.targets):
@@ -205,7 +213,7 @@ def build_routes(
         now: Monotonic seconds.
 
     Raises:
-        ConfigError: A strategy of one's own cannot be imported or called.
+        ConfigError: A strategy or a check of one's own cannot be imported or called.
     """
     built: dict[str, RouteRecord] = {}
 
@@ -231,17 +239,10 @@ def _imported(route: RouteSettings) -> Strategy:
         ConfigError: With what is wrong, and what stands in the module instead.
     """
     where, name = f"route.{route.name}.strategy", route.strategy
-    module_name, _, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as exc:  # a module may fail in any way
-        raise ConfigError([f"{where}: cannot import {module_name!r}: {type(exc).__name__}: {exc}"]) from exc
-    for part in path.split("."):
-        if not hasattr(found, part):
-            inside = getattr(found, "__dict__", {})
-            public = ", ".join(each for each, its in inside.items() if callable(its) and not each.startswith("_"))
-            raise ConfigError([f"{where}: {name!r} is not there; what can be called in it: {public or 'nothing'}"])
-        found = getattr(found, part)
+        found = imported(name)
+    except NotFound as exc:
+        raise ConfigError([f"{where}: {exc}"]) from exc
     if isinstance(found, type):
         try:
             found = found()

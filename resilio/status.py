@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from resilio.actor import Key, ModelRecord, ProviderRecord
 from resilio.cache import CacheStatistics
 from resilio.cache.semantic import SemanticStatistics
+from resilio.checks import CheckStatistics
 from resilio.config import Price
 from resilio.ratelimit import RateLimiterStatistics
 from resilio.retry import RetryBudgetStatistics
@@ -83,6 +84,8 @@ class Status:
     """By name in the ledger: ``user/day/tokens``."""
     reduced: tuple[ReducedService, ...] = ()
     """Routes that gave somebody less than everything when they asked last, because of their budget."""
+    checks: Mapping[str, CheckStatistics] = field(default_factory=dict)
+    """How often each check led to what, by route and name: ``chat/no-secrets``."""
 
 
 def status_of(
@@ -109,6 +112,12 @@ def status_of(
         caches or {},
         budgets or {},
         tuple(reduced),
+        checks={
+            f"{name}/{check}": counts
+            for name, route in supervisor.routes.items()
+            if route.checks is not None
+            for check, counts in route.checks.statistics().items()
+        },
     )
 
 

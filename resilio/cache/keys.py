@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,7 @@ import orjson
 
 from resilio.config import Config
 from resilio.config.nesting import leaves
+from resilio.config.settings import CheckSettings
 from resilio.models import Identity, Message, Request
 
 __all__ = ["IGNORED", "Key", "Question", "exact_key", "fingerprints", "question", "tenant"]
@@ -234,10 +236,10 @@ def _note_orders(value: Any, orders: list[list[str]]) -> None:
 def fingerprints(config: Config) -> dict[str, str]:
     """For each route that is cached a hash of what of the configuration can change an answer.
 
-    That is who may answer (models, and where they are), what we add to a request (`max_output_tokens`, headers) and
-    whether anything may be left out of it (`on_unsupported`).
-    Their order, weights, clocks and limits decide who is asked first and how long we wait, not what is a full answer of
-    the route; so tuning them keeps the cache warm.
+    That is who may answer (models, and where they are), what we add to a request (`max_output_tokens`, headers),
+    whether anything may be left out of it (`on_unsupported`) and which checks the answer passed. Their order, weights,
+    clocks and limits decide who is asked first and how long we wait, not what is a full answer of the route; so tuning
+    them keeps the cache warm.
     """
     # API keys are no part of it: changing one must not empty the cache.
     providers = {
@@ -249,6 +251,17 @@ def fingerprints(config: Config) -> dict[str, str]:
             continue
         models = {(leaf.target.provider, leaf.target.model) for leaf in leaves(config.routes, name)}
         targets = sorted((*providers[provider], model) for provider, model in models)
-        data = orjson.dumps([targets, route.max_output_tokens, route.on_unsupported])
+        checks = [_significant_of(check) for check in route.checks]
+        what = [targets, route.max_output_tokens, route.on_unsupported, *([checks] if checks else [])]
+        data = orjson.dumps(what, str)
         found[name] = blake2b(data, digest_size=16).hexdigest()
     return found
+
+
+def _significant_of(check: CheckSettings) -> dict[str, Any]:
+    """What of a check decides which answers pass: all but its name, its clock and its budget."""
+    return {
+        each.name: getattr(check, each.name)
+        for each in fields(check)
+        if each.name not in ("name", "timeout", "max_cost_usd")
+    }

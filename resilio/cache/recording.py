@@ -64,7 +64,8 @@ def keepable(reply: Reply, *, limited: bool) -> bool:
     """Whether an answer may be served again.
 
     Not a part, not one pieced together from two authors, none of a lower rung or of the cache itself, none that was
-    filtered or refused, and none with nothing in it: each may be better the next time.
+    filtered or refused, none with nothing in it, and none that a check of its route changed, sent back or could not
+    look at: each may be better the next time.
 
     Args:
         reply: The answer.
@@ -78,6 +79,7 @@ def keepable(reply: Reply, *, limited: bool) -> bool:
         and reply.cached is None
         and not reply.refusal
         and not reply.seams
+        and all(check.action == "allowed" for check in reply.checks if check.stage == "after")
         and (reply.finish_reason in _WHOLE or (limited and reply.finish_reason == "length"))
         and bool(reply.text or reply.tool_calls)
     )

@@ -22,7 +22,8 @@ from resilio.config.credentials import Credentials, check_url
 from resilio.config.faq import read_faq
 from resilio.config.network import DIRECT, Networks
 from resilio.config.problems import Path, Problems, listed, shown
-from resilio.config.reader import Reader, fields_of
+from resilio.config.reader import BAD, Reader, fields_of
+from resilio.config.route_checks import check_route_checks
 from resilio.config.rules import check_rules
 from resilio.config.semantic import check_semantic
 from resilio.config.settings import (
@@ -32,6 +33,7 @@ from resilio.config.settings import (
     LOCAL_MODELS,
     RUNG_KINDS,
     STRATEGY_NAMES,
+    AnswerSchema,
     BudgetSettings,
     CacheSettings,
     Config,
@@ -127,7 +129,7 @@ class _Document:
         self.networks = Networks(problems, self.credentials, folder)
         self.strategies = strategies
         self.folder = folder
-        special = {TargetSettings: self._target, RungSettings: self._rung}
+        special = {TargetSettings: self._target, RungSettings: self._rung, AnswerSchema: self._schema}
         self.reader = Reader(problems, special, check_table)
 
     def read(self, document: Mapping[Any, Any]) -> Config:
@@ -290,6 +292,16 @@ class _Document:
             self.problems.add((*path, "strategy"), f"is {shown(route.strategy)}{hint}")
         if not route.ladder and not self.problems.touch((*path, "ladder")):
             self.problems.add((*path, "ladder"), 'is empty; expected at least "full"')
+        check_route_checks(self.reader, route, path)
+
+    def _schema(self, raw: Any, path: Path) -> Any:
+        """``true``, or a table that is a JSON schema."""
+        if raw is True:
+            return AnswerSchema()
+        if isinstance(raw, Mapping):
+            return AnswerSchema(document=raw)
+        self.problems.add(path, f"is {shown(raw)}; expected true or a table that is a JSON schema")
+        return BAD
 
     def _target(self, raw: Any, path: Path) -> TargetSettings | NestedRoute:
         """``"provider/model"``, or a table with `target`, or with `provider` and `model`; or ``{ route = "name" }``.

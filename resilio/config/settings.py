@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from resilio.config.faq import Faq
 from resilio.models import Capability
@@ -24,9 +24,11 @@ __all__ = [
     "RUNG_LABELS",
     "STATIC_THRESHOLDS",
     "STRATEGY_NAMES",
+    "AnswerSchema",
     "BreakerSettings",
     "BudgetSettings",
     "CacheSettings",
+    "CheckSettings",
     "Clocks",
     "Condition",
     "Config",
@@ -432,6 +434,74 @@ class RungSettings:
         return self.kind if self.argument is None else f"{self.kind} ({self.argument})"
 
 
+CheckAction = Literal["deny", "redact", "retry", "escalate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerSchema:
+    """What an answer must be. As a value: a table that is a JSON schema, or ``true`` for the request's own."""
+
+    document: Mapping[str, Any] | None = None
+    """The schema; None: the one in the request's `response_format`, where it has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSettings:
+    """One check of a route: exactly one of regex, banned_words, a number of characters, json_schema or function."""
+
+    name: Annotated[str, Setting("how replies, errors, events and counts call it")]
+    stage: Annotated[Literal["before", "after"], Setting("before: of what is asked; after: of the answer")]
+    regex: Annotated[str | None, Setting("what may not be found; searched as Python's re does")] = None
+    banned_words: Annotated[
+        tuple[str, ...], Setting("words and phrases that may not be found: whole words, in any case")
+    ] = ()
+    min_characters: Annotated[int | None, Setting("the text may not be shorter", "characters", above=0)] = None
+    max_characters: Annotated[int | None, Setting("nor longer", "characters", above=0)] = None
+    json_schema: Annotated[
+        AnswerSchema | None, Setting("true: the answer is JSON as the request's response_format says; or a schema")
+    ] = None
+    function: Annotated[str | None, Setting("package.module:name of an async function of your own")] = None
+    then: Annotated[CheckAction, Setting("what follows where it finds something")] = "deny"
+    replacement: Annotated[str, Setting("stands in the place of what is redacted")] = "[redacted]"
+    timeout: Annotated[float, _seconds("a function may take so long, inside the deadline")] = 5.0
+    max_cost_usd: Annotated[
+        float | None, Setting("all that a function asks of models, each time; None: as the caller's", "USD", above=0)
+    ] = None
+    on_error: Annotated[
+        Literal["deny", "allow"], Setting("what follows where it cannot be told: it raised, or took too long")
+    ] = "deny"
+    stream: Annotated[
+        Literal["window", "end"] | None,
+        Setting("streams: while they flow, or at their end; not set: window to redact, else end"),
+    ] = None
+    window: Annotated[
+        int, Setting("of a stream so many characters are held back to look at", "characters", minimum=1, maximum=65536)
+    ] = 256
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds it is written as; a sound one is of one."""
+        length = self.min_characters is not None or self.max_characters is not None
+        given = {
+            "regex": self.regex is not None,
+            "banned_words": bool(self.banned_words),
+            "length": length,
+            "json_schema": self.json_schema is not None,
+            "function": self.function is not None,
+        }
+        return tuple(kind for kind, there in given.items() if there)
+
+    @property
+    def in_window(self) -> bool:
+        """Whether a stream is checked while it flows."""
+        return self.stage == "after" and (self.stream or ("window" if self.redacts_text else "end")) == "window"
+
+    @property
+    def redacts_text(self) -> bool:
+        """Whether it redacts what a pattern finds."""
+        return self.then == "redact" and (self.regex is not None or bool(self.banned_words))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescentSettings:
     """Budget-driven descent: what a route leaves out of its ladder as a budget of whoever asks is spent."""
@@ -508,6 +578,7 @@ class RouteSettings:
     ladder: Annotated[tuple[RungSettings, ...], Setting("rungs, best first; the error is always last")] = (
         RungSettings(kind="full"),
     )
+    checks: Annotated[tuple[CheckSettings, ...], Setting("of what is asked and of the answer, in this order")] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

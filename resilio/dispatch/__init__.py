@@ -6,7 +6,7 @@
 `Dispatcher.complete`, `Dispatcher.open_stream` and `Dispatcher.embed` differ only in what one attempt is: a whole
 answer, an upstream stream up to its first content (a `Leg`), or vectors for a batch of texts. Everything that
 decides where a request goes next stands here; how bytes travel stands in `attempt.py` and `leg.py`, two attempts
-side by side in `hedge.py`, how texts are batched in `embedding.py`.
+side by side in `hedge.py`, how texts are batched in `embedding.py`, what a route checks in `checked.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from resilio.config import RungSettings
 from resilio.dispatch.attempt import Attempt, Embedded, Engine
 from resilio.dispatch.cached import Cached, RecordedStream, Slot
 from resilio.dispatch.call import Call, Plan
+from resilio.dispatch.checked import Checked
 from resilio.dispatch.embedding import EMBEDS, embed_all, embedding_targets, longest_of, one_space
+from resilio.dispatch.guard import Guard
 from resilio.dispatch.hedge import Failure, Try, once, race
 from resilio.dispatch.leg import Leg, forget_frames
 from resilio.dispatch.money import widest
@@ -63,6 +65,7 @@ class Dispatcher:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.cached = Cached(engine)
+        self.checked = Checked(engine)
         self._statics = Statics(engine)
         self.levels = ServiceLevels(engine)
 
@@ -75,11 +78,13 @@ class Dispatcher:
 
     async def complete(self, call: Call) -> Reply:
         """One whole answer, a partial one that says so, or the precise error that ends the call."""
+        await self.checked.before(call)
         slot = self._slot(call, stream=False)
         return await (self._complete(call) if slot is None else self.cached.complete(call, slot, self._complete))
 
     async def open_stream(self, call: Call) -> Stream:
         """A stream that has its first content; whatever failed before it left no trace but its attempts."""
+        await self.checked.before(call)
         slot = self._slot(call, stream=True)
         return await (self._open(call) if slot is None else self.cached.open_stream(call, slot, self._open))
 
@@ -131,7 +136,11 @@ class Dispatcher:
             return leg
         call.first_token = self._engine.clock() - call.started
         call.flow.step("content")
-        return Stream(call, leg, self._go_on) if slot is None else RecordedStream(call, leg, self._go_on, slot)
+        checks = self.checked.of(call)
+        guard = None if checks is None else Guard(self.checked, call, checks)
+        if slot is None:
+            return Stream(call, leg, self._go_on, guard)
+        return RecordedStream(call, leg, self._go_on, guard, slot)
 
     # --- rungs -------------------------------------------------------------------------------
 
@@ -151,6 +160,12 @@ class Dispatcher:
         call.flow.step("reserve")
 
         async def try_route(name: str) -> T:
+            if call.unfit is not None:
+                unfit, call.unfit = call.unfit, None
+                try:
+                    raise unfit
+                finally:
+                    del unfit
             return await ask(call, routes[name])
 
         ways = ladder.Ways(try_route, lambda: cached(call), lambda rung: static(call, rung))
@@ -159,9 +174,17 @@ class Dispatcher:
     # --- one route: what is asked of it ----------------------------------------------------------
 
     async def _answer(self, call: Call, route: RouteRecord) -> Reply:
+        """A whole answer that the checks of the call's route let pass."""
+        plan, checks = self._plan(call, route), self.checked.of(call)
+        if checks is None:
+            return await self._whole(plan)
+        return await self.checked.answer(call, checks, plan, self._whole, lambda: self._plan(call, route))
+
+    async def _whole(self, plan: Plan) -> Reply:
         """A whole answer; a stream it is collected from is kept back until its end, so it can start over anywhere."""
-        begin: Try[Reply | Leg] = Attempt.ask if route.settings.upstream_stream == "as_asked" else Attempt.whole
-        got = await self._run(call, self._plan(call, route), begin, hold_back=math.inf)
+        call = plan.call
+        begin: Try[Reply | Leg] = Attempt.ask if plan.route.settings.upstream_stream == "as_asked" else Attempt.whole
+        got = await self._run(call, plan, begin, hold_back=math.inf)
         if isinstance(got, Reply):
             # A hedge that lost ended after this reply was made.
             return got if len(got.attempts) == len(call.attempts) else replace(got, attempts=tuple(call.attempts))

@@ -17,7 +17,9 @@ from resilio.cache import USE, CacheControl
 from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS, RouteSettings
 from resilio.dispatch.money import need_of
 from resilio.errors import (
+    AnswerUnfit,
     BudgetExceeded,
+    CheckDenied,
     DeadlineExceeded,
     ErrorClass,
     Exhausted,
@@ -28,7 +30,7 @@ from resilio.errors import (
     TransportError,
 )
 from resilio.events import CallSettled
-from resilio.models import Answer, AttemptRecord, Capability, Demand, Level, Reply, Request, Usage
+from resilio.models import Answer, AttemptRecord, Capability, CheckRecord, Demand, Level, Reply, Request, Usage
 from resilio.prices import cost_usd, service_tier
 from resilio.snapshot import Snapshot
 from resilio.statemachines.request import RequestFlow, RequestState
@@ -51,9 +53,9 @@ class Call:
     """One caller's call, from `received` to `settled`."""
 
     __slots__ = (
-        "attempts", "cache", "caps", "deadline", "engine", "first_token", "flow", "idle_since", "label",
-        "later_targets", "level", "priority", "reasons", "request", "serving", "snapshot", "started", "until",
-        "warnings", "winner",
+        "attempts", "cache", "caps", "checks", "deadline", "engine", "first_token", "flow", "idle_since", "label",
+        "later_targets", "level", "priority", "reasons", "request", "serving", "snapshot", "spent", "started", "unfit",
+        "until", "warnings", "winner",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +93,12 @@ class Call:
         self.cache = cache
         self.attempts: list[AttemptRecord] = []
         self.reasons: list[str] = []
+        self.checks: list[CheckRecord] = []
+        """What checks have done to it so far."""
+        self.unfit: AnswerUnfit | None = None
+        """A check does not want the next rung that asks to be asked."""
+        self.spent: list[tuple[float | None, Usage]] = []
+        """Cost and usage of whole answers that checks did not take."""
         self.level = Level.FULL
         self.label = RUNG_LABELS["full"]
         self.serving: Serving | None = None
@@ -193,6 +201,7 @@ class Call:
             label=self.label,
             warnings=self.warned(target),
             extras=answer.extras,
+            checks=tuple(self.checks),
         )
 
     def enter(self) -> Mapping[str, RouteRecord]:
@@ -227,7 +236,7 @@ class Call:
             reply: What had come by then, for the books.
         """
         self._leave()
-        if isinstance(exc, ProviderRefused):
+        if isinstance(exc, ProviderRefused | CheckDenied) or isinstance(exc.__cause__, CheckDenied):
             final = "refuse"
         elif isinstance(exc, Exception):
             final = "fail"
@@ -263,6 +272,7 @@ class Call:
             rule=self.request.rule,
             cached=reply.cached if reply is not None else None,
             at_unix=self.engine.wall(),
+            checks=tuple(self.checks),
         )
         self.engine.emit(event)
 
@@ -331,6 +341,13 @@ class Plan:
         embeds = call.request.inputs is not None
         self.max_output_tokens = 0 if embeds else asked_limit(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
+
+    def follow(self, before: Plan) -> None:
+        """Go on where another plan of this call ended whose answer was not taken: with the attempts it has left."""
+        self.used, self.tried, self.retried = before.used, before.tried, before.retried
+        self.reasons += before.reasons
+        self.left = [target for target in self.left if target in before.left]
+        self._rested = before._rested
 
     def _expected_output(self) -> int:
         learned = self.route.output_lengths.p95

@@ -72,6 +72,7 @@ class Statics:
             asked_route=request.asked_route or request.route,
             rule=request.rule,
             label=call.label,
+            checks=tuple(call.checks),
         )
 
     async def stream(self, call: Call, rung: RungSettings) -> Stream:

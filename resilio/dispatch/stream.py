@@ -2,22 +2,34 @@
 
 It ends in one of four ways: complete (a finish reason was seen), partial (marked so, where the route says
 ``on_break = "partial"`` or ``"continue"`` and nothing was left to go on with), broken (`StreamBroken`, with the text so
-far) or left early by the caller. No scope is open while the caller's code runs, and no clock counts its time.
+far; also where a check of the route denies the rest) or left early by the caller. No scope is open while the caller's
+code runs, and no clock counts its time.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resilio.dispatch.leg import Leg, forget_frames
-from resilio.errors import ERROR_RULES, ErrorClass, ProviderError, ResilioError, StreamBroken, Then, TransportError
+from resilio.errors import (
+    ERROR_RULES,
+    CheckDenied,
+    ErrorClass,
+    ProviderError,
+    ResilioError,
+    StreamBroken,
+    Then,
+    TransportError,
+)
 from resilio.models import Answer, Chunk, Reply, Seam, Usage
 
 if TYPE_CHECKING:
     from resilio.dispatch.call import Call
+    from resilio.dispatch.guard import Guard
 
 __all__ = ["Stream"]
 
@@ -28,10 +40,14 @@ GoOn = Callable[["Leg", "ProviderError | TransportError", str], Awaitable["Leg"]
 class Stream:
     """An open stream: iterate over its chunks; `reply` is there once it is over."""
 
-    def __init__(self, call: Call, leg: Leg, go_on: GoOn) -> None:
+    def __init__(self, call: Call, leg: Leg, go_on: GoOn, guard: Guard | None = None) -> None:
         self._call = call
         self._leg = leg
         self._go_on = go_on
+        self._guard = guard
+        """Stands between the leg and the caller where the route has checks of answers."""
+        self._finished: tuple[Answer, Usage] | None = None
+        """What the leg held, once it was settled for checks to look at."""
         self._parts: list[str] = []
         """Text handed out, whichever leg it came from."""
         self._thoughts: list[str] = []
@@ -65,7 +81,7 @@ class Stream:
         return self
 
     async def __anext__(self) -> Chunk:
-        while not self._leg.ready:
+        while not (ready := self._ready()):
             if self._reply is not None:
                 raise StopAsyncIteration
             try:
@@ -76,9 +92,8 @@ class Stream:
                     continue
                 raise StopAsyncIteration from None
             if not self._leg.ready:
-                self._complete()
-        leg = self._leg
-        chunk = leg.ready.popleft()
+                await self._finish()
+        chunk = ready.popleft()
         if chunk.tool_calls or chunk.refusal or chunk.index:
             self._others.append(chunk)
         if chunk.index == 0:
@@ -87,6 +102,52 @@ class Stream:
             if chunk.reasoning:
                 self._thoughts.append(chunk.reasoning)
         return chunk
+
+    def _ready(self) -> deque[Chunk]:
+        """What may be handed out now."""
+        guard = self._guard
+        if guard is None:
+            return self._leg.ready
+        try:
+            guard.take(self._leg.ready)
+        except CheckDenied as denied:
+            raise self._denied(denied) from denied
+        return guard.ready
+
+    async def _finish(self) -> None:
+        """The answer is whole: it is complete once checks have let its end pass and all of it is handed out.
+
+        Raises:
+            StreamBroken: They did not.
+        """
+        guard = self._guard
+        if guard is not None and not guard.ended:
+            if self._finished is None:
+                self._finished = self._leg.finish()
+            await self._pass(guard, *self._finished, complete=True, broken=None)
+        else:
+            self._complete()
+
+    async def _pass(self, guard: Guard, answer: Answer, usage: Usage, *, complete: bool, broken: str | None) -> None:
+        try:
+            if complete:
+                guard.flush()
+            await guard.end(self._story(answer, usage, complete=complete, broken=broken))
+        except CheckDenied as denied:
+            raise self._denied(denied) from denied
+
+    def _denied(self, denied: CheckDenied) -> StreamBroken:
+        """A check did not let the rest pass: settle what was used, and end it."""
+        leg = self._leg
+        if leg.complete:
+            self._finished = self._finished or leg.finish()
+        else:
+            leg.abort(denied)
+        leg.ready.clear()
+        if self._guard is not None:
+            self._guard.ready.clear()
+        self._settle(complete=False, broken="denied")
+        return self._broken(denied)
 
     async def _mend(self, exc: ProviderError | TransportError) -> bool:
         """What follows a break: True to go on with another leg; False to end, marked as partial.
@@ -99,7 +160,7 @@ class Stream:
         policy = leg.attempt.plan.route.settings.on_break
         in_time = exc.error_class is not ErrorClass.TOTAL
         if policy == "continue" and in_time and self._may_go_on(exc):
-            before = "".join(self._parts)
+            before = "".join(self._parts if self._guard is None else self._guard.originals)
             usage = leg.usage(leg.answer())
             try:
                 self._leg = await self._go_on(leg, exc, before)
@@ -113,8 +174,13 @@ class Stream:
                     )
                 )
                 return True
-        self._settle(complete=False, broken=str(exc.error_class.value))
-        if policy == "error" or (policy == "continue" and in_time):
+        broken = str(exc.error_class.value)
+        is_error = policy == "error" or (policy == "continue" and in_time)
+        if self._guard is not None and not is_error:
+            answer = leg.answer()
+            await self._pass(self._guard, answer, leg.usage(answer), complete=False, broken=broken)
+        self._settle(complete=False, broken=broken)
+        if is_error:
             raise self._broken(exc) from exc
         self._call.succeed(self.reply)
         return False
@@ -122,7 +188,8 @@ class Stream:
     def _may_go_on(self, exc: ProviderError | TransportError) -> bool:
         """Whether another target may take it up: only text of one choice, and no verdict that asking on would dodge."""
         one = self._call.request.wire.get("n") in (None, 1)
-        return one and not self._others and ERROR_RULES[exc.error_class].then is not Then.STOP
+        others = self._others or (self._guard is not None and self._guard.holds_tools)
+        return one and not others and ERROR_RULES[exc.error_class].then is not Then.STOP
 
     def _broken(self, exc: ResilioError) -> StreamBroken:
         reply = self.reply
@@ -130,13 +197,14 @@ class Stream:
         message = f"stream broken after {len(reply.text)} characters: {exc}{notes}"
         error = StreamBroken(message, reply.text, reply.usage, self._others)
         error.attempts = reply.attempts
+        error.__cause__ = exc
         self._call.fail(error, reply)
         return error
 
     # --- the ends ------------------------------------------------------------------------------
 
     def _complete(self) -> None:
-        answer, usage = self._leg.finish()
+        answer, usage = self._finished or self._leg.finish()
         self._reply = self._call.succeed(self._story(answer, usage, complete=True, broken=None))
 
     def _settle(self, *, complete: bool, broken: str) -> None:
@@ -147,6 +215,9 @@ class Stream:
         """The reply over all legs: the text is what was handed out; usage and cost are those of every leg."""
         if self._seams:
             answer = replace(answer, text="".join(self._parts), reasoning="".join(self._thoughts))
+        if self._guard is not None:
+            text, reasoning = "".join(self._parts), "".join(self._thoughts)
+            answer = self._guard.shown(answer, whole=complete, text=text, reasoning=reasoning)
         reply = self._call.reply(answer, self._leg.attempt.target, complete=complete, usage=usage)
         if not (self._spent or self._seams or broken):
             return reply
@@ -161,10 +232,13 @@ class Stream:
         if self._reply is not None:
             return
         self._leg.ready.clear()
-        if self._leg.complete:
+        unchecked = self._guard is not None and not self._guard.ended
+        if self._leg.complete and not unchecked:
             self._complete()
             return
         gone = asyncio.CancelledError("the caller left the stream early")
+        if self._leg.complete:
+            self._finished = self._finished or self._leg.finish()
         self._leg.abort(gone)
         self._settle(complete=False, broken="left")
         self._call.fail(gone, self._reply)

@@ -36,7 +36,7 @@ class RequestState(StrEnum):
     PARTIAL = "partial"
     """An honest part of an answer, marked as such."""
     REFUSED = "refused"
-    """A content filter or the model refused."""
+    """A content filter or the model refused, or a check of the route did."""
     FAILED = "failed"
     CANCELLED = "cancelled"
     """By the caller."""
@@ -65,7 +65,8 @@ REQUEST: Final = Table(
         Row("answer", (_S.ATTEMPTING, _S.STREAMING, _S.DEGRADING), _S.COMPLETE),
         # A clock ran out, or a stream broke, with a part of the answer in hand.
         Row("cut", (_S.ATTEMPTING, _S.WAITING, _S.STREAMING), _S.PARTIAL),
-        Row("refuse", (_S.ATTEMPTING, _S.STREAMING, _S.DEGRADING), _S.REFUSED),
+        # By a model, or by a check of the route: before anything is sent, or wherever an answer is asked for again.
+        Row("refuse", _LIVE, _S.REFUSED),
         Row("fail", _LIVE, _S.FAILED),
         Row("cancel", _LIVE, _S.CANCELLED),
     ),

@@ -15,6 +15,7 @@ from resilio.models import CacheHit, CacheKind, Chunk, Level, Reply
 
 if TYPE_CHECKING:
     from resilio.dispatch.cached.slot import Slot
+    from resilio.dispatch.guard import Guard
     from resilio.dispatch.leg import Leg
 
 __all__ = ["Hit", "RecordedStream", "ReplayedStream", "Served", "reply_of"]
@@ -70,14 +71,15 @@ def reply_of(call: Call, hit: Hit, level: Level) -> Reply:
         ),
         warnings=recording.warnings,
         extras=orjson.loads(recording.extras) if recording.extras else None,  # each reader has their own
+        checks=tuple(call.checks),
     )
 
 
 class RecordedStream(Stream):
     """A stream that is taken down as it is read, and kept when it was read to its end."""
 
-    def __init__(self, call: Call, leg: Leg, go_on: GoOn, slot: Slot) -> None:
-        super().__init__(call, leg, go_on)
+    def __init__(self, call: Call, leg: Leg, go_on: GoOn, guard: Guard | None, slot: Slot) -> None:
+        super().__init__(call, leg, go_on, guard)
         self._slot = slot
         self._tape: Tape | None = Tape(raw=not slot.plain)
 
