@@ -166,12 +166,11 @@ def test_the_csv_file_has_totals_causes_days_and_names(log, capsys, tmp_path):
     assert costs["before", "user", "bob"] == "0.0"
 
 
-@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-def test_a_picture_can_be_drawn_of_anything_even_of_nothing(kind, log, capsys, tmp_path):
+@pytest.mark.parametrize(("month", "file"), [("2026-11", "out.svg"), ("2025-01", "out.pdf")])
+def test_a_picture_can_be_drawn_of_anything_even_of_nothing(month, file, log, capsys, tmp_path):
     path = log(call(-5, model="$a$"), call(3, model=None, cost=0.0), call(4, cost=None), hit(5, None))
-    for month in ("2026-11", "2025-01"):
-        assert main(["report", path, "--month", month, "--plot", f"out.{kind}"]) == 0
-        assert (tmp_path / f"out.{kind}").stat().st_size > 1000
+    assert main(["report", path, "--month", month, "--plot", file]) == 0
+    assert (tmp_path / file).stat().st_size > 1000
 
 
 # --- where the log is ------------------------------------------------------------------------------
