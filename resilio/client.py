@@ -44,6 +44,7 @@ from resilio.supervisor import Supervisor
 from resilio.transport import Transport
 
 if TYPE_CHECKING:
+    from resilio.cache.embedding import Embedder
     from resilio.control.server import ControlServer
     from resilio.store.requests import RequestLog
 
@@ -462,6 +463,16 @@ class Client:
         dispatcher = self._open()
         caches, reduced = dispatcher.cached.statistics(), dispatcher.levels.reduced()
         return status_of(engine.supervisor, caches, self._priced.unknown, engine.spending.status(), reduced)
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """What the semantic cache compares questions by, for whoever measures it; None: there is no such cache.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        near = self._open().cached.near.cache
+        return None if near is None else near.encoder.embedder
 
     def purge_cache(
         self,

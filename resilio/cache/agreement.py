@@ -27,6 +27,10 @@ SAME_MEANING: Final = 0.90
 PART: Final = 120
 """Words embedded at one time: what follows a model's last position would go unread."""
 
+_YES: Final = frozenset({"yes", "yeah", "yep", "true", "correct", "ja", "oui", "s\u00ed", "si", "sim", "da"})
+_NO: Final = frozenset({"no", "nope", "false", "incorrect", "nein", "nee", "non", "n\u00e3o", "nej", "net"})
+"""What an answer to a yes-or-no question begins with. Two negations in it must not make a yes of a no."""
+
 _TOKEN: Final = re.compile(
     r"""(?<!\w)[-\u2212]?\d+(?:[.,]\d+)*|\w+|[^\w\s*_`#"'\u201c\u201d\u2018\u2019.,;:!?()\[\]]"""
 )
@@ -70,6 +74,8 @@ class AnswersAgree:
         if words_kept == words_fresh:
             return True
         if min(len(words_kept), len(words_fresh)) <= SHORT:
+            return False
+        if {_verdict(words_kept), _verdict(words_fresh)} == {True, False}:
             return False
         from resilio.cache import guards  # reads its word lists
 
@@ -124,6 +130,13 @@ def normalised(text: str) -> tuple[str, ...]:
     """The words, numbers and signs of a text, without case, sentence punctuation and emphasis."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2212", "-")
     return tuple(_TOKEN.findall(_THOUSANDS.sub("", folded)))
+
+
+def _verdict(words: tuple[str, ...]) -> bool | None:
+    """Whether an answer begins with yes, or with no; None: with neither."""
+    if words[0] in _YES:
+        return True
+    return False if words[0] in _NO else None
 
 
 def _parts(text: str) -> list[str]:

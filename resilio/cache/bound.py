@@ -86,7 +86,8 @@ class BoundStatistics:
     max_wrong: float
     confidence: float
     bound: float | None
-    """Upper bound of wrong answers per request at the threshold; None without one."""
+    """Upper bound of wrong answers per request at the threshold, as of now; None without one. It can be above
+    `max_wrong` until the next look, which then moves the threshold."""
     wrong_per_request: float | None
     """The estimate of what is bounded: audits at or above the threshold that disagreed, per audit."""
     wrong_per_hit: float | None

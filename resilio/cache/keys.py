@@ -31,6 +31,8 @@ IGNORED: Final[Mapping[str, str]] = {
 }
 """Wire fields that are not part of the key, each with the reason."""
 
+_USER_FIELDS: Final = ("user", "safety_identifier")
+
 DEFAULTS: Final[Mapping[str, Any]] = {"n": 1, "logprobs": False}
 """Values that ask for nothing beyond what is given anyway: the same as leaving the field out. No others can be assumed:
 the default temperature, for one, differs from server to server and from model to model."""
@@ -136,7 +138,7 @@ def question(
     stream: bool,
 ) -> Question | None:
     """Part a request into what it asks and all the rest: system prompt, earlier messages, tools, parameters, route,
-    tenant and, unless the namespace is `shared`, the user.
+    tenant and, unless the namespace is `shared`, the user (also one that only the provider is told of).
 
     Returns:
         None for a request that is not cached by meaning: one whose last turn is not a user's with exactly one text
@@ -150,13 +152,19 @@ def question(
     if found is None:
         return None
     text, others = found
-    user = request.identity.user
     where = [
-        _FORMAT, "near", tenant(request.identity), "shared" if shared else [] if user is None else [user], namespace,
+        _FORMAT, "near", tenant(request.identity), "shared" if shared else _users(request), namespace,
         request.route, fingerprint, "" if plain else "stream" if stream else "whole",
     ]  # fmt: skip
     partition = _digest(where, [*request.messages[:-1], {**last, "content": others}], wire)
     return None if partition is None else Question(text, partition, plain)
+
+
+def _users(request: Request) -> list[Any]:
+    """Whoever is said to ask: to us, and in the fields by which providers are told."""
+    user = request.identity.user
+    told = {name: value for name in _USER_FIELDS if (value := request.wire.get(name)) is not None and value != user}
+    return ([] if user is None else [user]) + ([told] if told else [])
 
 
 def _asked(content: Any) -> tuple[str, Any] | None:

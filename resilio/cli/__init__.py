@@ -61,6 +61,10 @@ COMMANDS: Final = {
         Command("simulated-provider", "resilio.cli.simulate", "serve a provider that fails as you say"),
         Command("chat", "resilio.cli.chat", "talk with a route, breakers and all"),
         Command("bench", "resilio.cli.bench", "put load on a configuration, real or simulated"),
+        Command(
+            "calibrate", "resilio.cli.calibrate", "what a threshold of the semantic cache is worth, on labelled pairs"
+        ),
+        Command("cache", "resilio.cli.cache", "hold a cache to a bound, or replay recorded requests through it"),
         Command("wall", "resilio.cli.wall", "sixteen ways a provider fails, against us or any gateway"),
         Command("demo", "resilio.cli.demo", "two failing providers, one real model, six answers"),
     )

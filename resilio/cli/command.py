@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from resilio.cli.screen import Screen
 
-__all__ = ["CommandModule", "UsageError", "count", "port", "positive", "until_signal"]
+__all__ = ["CommandModule", "UsageError", "count", "port", "positive", "share", "until_signal"]
 
 
 class CommandModule(Protocol):
@@ -46,6 +46,14 @@ def positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
+def share(text: str) -> float:
+    """Option type: a number above 0 and below 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, not {text}")
     return value
 
 

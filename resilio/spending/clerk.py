@@ -181,9 +181,11 @@ class Clerk:
             for block in holding.blocks.values():
                 self.give_back(block, keep if block is holding.block else 0)
             holding.forget()
-            if idle >= KEEP and holding.idle and holding.flow.state is BudgetState.OPEN:
+            if holding.gone and holding.idle:
                 holding.due = False
-                self._holdings.pop((holding.budget.account, holding.entity), None)
+            elif idle >= KEEP and holding.idle and holding.flow.state is BudgetState.OPEN:
+                holding.due = False
+                del self._holdings[holding.budget.account, holding.entity]
             else:
                 self._due.append((now + (KEEP if idle >= KEEP else IDLE), holding))
         self._arm(now)

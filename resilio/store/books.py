@@ -199,7 +199,7 @@ class Books:
         for entry in entries:
             number = self.number(entry.account)
             totals[number] = totals.get(number, 0) + entry.amount
-            rows.append((number, KINDS.index(entry.kind), entry.amount, entry.request_id, entry.at))
+            rows.append((number, KINDS.index(entry.kind), entry.amount, _text(entry.request_id), entry.at))
         self._append(rows)
         for number, amount in totals.items():
             self._spend(number, amount)
@@ -244,12 +244,13 @@ class Books:
         """The number of an account, given one if it has none."""
         number = self._ids.get(account)
         if number is None:
+            names = _texts(account)
             row = self._connection.execute(
-                "SELECT id FROM account WHERE budget = ? AND entity = ? AND period = ?", account
+                "SELECT id FROM account WHERE budget = ? AND entity = ? AND period = ?", names
             ).fetchone()
             if row is None:
                 insert = "INSERT INTO account (budget, entity, period) VALUES (?, ?, ?) RETURNING id"
-                row = self._connection.execute(insert, account).fetchone()
+                row = self._connection.execute(insert, names).fetchone()
             number = int(row[0])
             if len(self._ids) >= _SEEN_ACCOUNTS:
                 self._ids.clear()
@@ -268,7 +269,7 @@ class Books:
 
     def _spent_in(self, account: Account) -> int:
         query = "SELECT spent FROM account WHERE budget = ? AND entity = ? AND period = ?"
-        row = self._connection.execute(query, account).fetchone()
+        row = self._connection.execute(query, _texts(account)).fetchone()
         return 0 if row is None else int(row[0])
 
     def _taken_of(self, account: Account, counted: Sequence[str]) -> int:
@@ -278,7 +279,7 @@ class Books:
             row = self._connection.execute(
                 "SELECT spent + (SELECT coalesce(sum(claimed), 0) FROM claim WHERE account = account.id) "
                 "FROM account WHERE budget = ? AND entity = ? AND period = ?",
-                account._replace(window=window),
+                _texts(account._replace(window=window)),
             ).fetchone()
             taken += 0 if row is None else int(row[0])
         return taken
@@ -302,6 +303,15 @@ class Books:
         """
         if not self._connection.execute("SELECT 1 FROM process WHERE id = ?", (self.process,)).fetchone():
             raise LedgerUnavailable(str(self._path), "this process was taken for dead", "restart it")
+
+
+def _text(value: str) -> str:
+    r"""The text, with what UTF-8 cannot say spelt out (``\ud800``): one odd name must not stop everybody's spending."""
+    return value if value.isascii() else value.encode(errors="backslashreplace").decode()
+
+
+def _texts(account: Account) -> tuple[str, ...]:
+    return tuple(_text(name) for name in account)
 
 
 def _in_use(slot: Held | None, generation: int, durable: int) -> int:

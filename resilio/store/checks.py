@@ -52,8 +52,6 @@ def check_entries(entries: Sequence[Entry]) -> tuple[Entry, ...]:
             raise ValueError(f"kind must be settled, presumed or corrected, not {line.kind!r:.80}")
         if not math.isfinite(line.at):
             raise ValueError(f"at must be Unix seconds, not {line.at!r}")
-        try:
-            "".join((*line.account, line.request_id)).encode()
-        except (UnicodeEncodeError, TypeError) as exc:
-            raise ValueError(f"{line!r:.200} holds something that is not text") from exc
+        if not all(isinstance(text, str) for text in (*line.account, line.request_id)):
+            raise ValueError(f"{line!r:.200} holds a name that is not text")
     return lines

@@ -12,6 +12,9 @@ from shared_ledger import Book, SharedLedger
 from world import world
 
 from resilio import BudgetExceeded, ResilioError
+from resilio.cache import USE
+from resilio.dispatch.attempt import Attempt
+from resilio.dispatch.hedge import _start
 from resilio.spending import Reservation
 from resilio.testing.faults import Cut, Error, Refused, Reset, Silence, SlowFirstToken, Stall, UsageReport
 from resilio.testing.latency import Uniform
@@ -262,6 +265,44 @@ def test_a_call_cancelled_anywhere_on_its_way_through_claims_leaves_nothing_clai
             assert (await w.llm.complete("chat", "hi", user="u", organisation="o")).complete
 
     assert cancel_everywhere(scenario) >= 4
+
+
+async def test_what_a_process_that_dies_has_in_use_is_charged_and_the_rest_of_its_block_is_free():
+    book = Book()
+    ledger = SharedLedger(book)
+    quick = Script(answer="one two three", first_token=Uniform(0.1, 0.1)).sequence(None, Silence())
+    async with world(a=quick, route={"max_output_tokens": 60}, budgets=[BUDGETS[0]], ledger=ledger) as w:
+        reply = await w.llm.complete("chat", "hi", user="u")  # answered, and not yet written down
+        assert book.entries == []
+        under_way = asyncio.create_task(w.llm.complete("chat", "hi", user="u"))
+        await asyncio.sleep(0.001)
+        (usage,) = [each.reserved_here() for each in w.llm.engine.spending.holdings]
+        ledger.crash()
+        (charged,) = book.entries
+        assert (charged.kind, charged.amount) == ("presumed", reply.usage.total_tokens + usage)
+        assert usage > 60
+        under_way.cancel()
+    assert not any(sum(claims.values()) for claims in book.claims.values())
+
+
+async def test_an_attempt_called_off_before_its_first_step_gives_back_what_it_had_reserved():
+    book = Book()
+    script = Script(answer="x")
+    async with world(a=script, route={"max_output_tokens": 60}, budgets=[BUDGETS[0]], ledger=SharedLedger(book)) as w:
+        engine = w.llm.engine
+        call = w.llm._call("chat", "hi", "u", None, None, None, None, None, None, {}, USE)
+        dispatcher = w.llm._open()
+        plan = dispatcher._plan(call, call.enter()["chat"])
+        call.flow.step("miss")
+        call.flow.step("reserve")
+        task = _start(await dispatcher._begin(call, plan), Attempt.ask)
+        assert [each.reserved_here() > 60 for each in engine.spending.holdings] == [True]
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+        w.assert_idle()
+        assert w.calls("a") == 0
+        call.fail(asyncio.CancelledError())
 
 
 def test_others_who_wait_for_a_claim_get_it_when_the_one_who_began_it_is_cancelled():

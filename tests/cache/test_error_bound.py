@@ -133,7 +133,7 @@ def test_an_audit_whose_coin_fell_in_an_earlier_epoch_is_left_out():
 
 def test_the_share_of_runs_that_ever_serve_more_wrong_than_promised_is_as_stated(rng):
     """Traffic whose risk at each threshold is known: the threshold in force must not be one whose risk is too high."""
-    runs, audits = (400, 20_000) if SOAK else (60, 4000)
+    runs, audits = (200, 8_000) if SOAK else (60, 4000)
     broken = opened = 0
     for _ in range(runs):
         bound, worst = ErrorBound(FIVE, 0.0), 0.0
@@ -284,11 +284,12 @@ class AgainstAListOfAudits(RuleBasedStateMachine):
         if hasattr(self, "bound"):
             found = self.bound.statistics()
             assert (found.threshold, found.epoch, found.audits) == (self.threshold, self.epoch, len(self.audits))
-            assert found.bound is None or found.bound <= self.max_wrong
+            if len(self.audits) % EVERY == 0:  # between two looks, further disagreements may have passed it
+                assert found.bound is None or found.bound <= self.max_wrong
 
 
 TestAgainstAListOfAudits = AgainstAListOfAudits.TestCase
-TestAgainstAListOfAudits.settings = settings(max_examples=200 if SOAK else 15, stateful_step_count=20)
+TestAgainstAListOfAudits.settings = settings(max_examples=100 if SOAK else 15, stateful_step_count=20)
 
 
 @given(st.lists(st.tuples(st.floats(0.5, 1.0), st.booleans()), max_size=200))

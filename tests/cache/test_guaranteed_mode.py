@@ -120,6 +120,18 @@ async def test_a_failed_call_and_a_failed_comparison_count_for_nothing():
         assert (bound(w).audits, cache.statistics().failures) == (1, 1)
 
 
+async def test_an_audit_under_way_when_the_mode_is_turned_off_keeps_its_answer():
+    async with world(a=numbered(), cache=guaranteed(audit=1.0)) as w:
+        await ask(w, ASKED)
+        asking = asyncio.create_task(w.llm.complete("chat", REWORDED))
+        await asyncio.sleep(0.5)
+        await w.llm.reload({**_document(w), "cache": with_(ttl=1e6)})
+        assert w.llm.status().caches["semantic"].bounds == {}
+        assert (await asking).text == "answer 2"
+        await w.llm._dispatcher.cached.near.cache.settled()
+        assert (await ask(w, REWORDED)).text == "answer 2", "kept like any other"
+
+
 async def test_a_judge_decides_whether_answers_agree_and_is_not_cached():
     judged = []
 

@@ -1,11 +1,15 @@
 """What the guards tell apart, what they let pass, and that no text troubles them."""
 
+import itertools
+
 import pytest
 from guard_pairs import ALIKE, APART, pairs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilio.cache.guards import GUARDS, LONGEST_REASON, STRICT_GUARDS, check, prepare
+from resilio.cache.guards import GUARDS, LONGEST_REASON, STRICT_GUARDS, check, prepare, words
+from resilio.cache.guards.prepared import MOST_WORDS
+from resilio.cache.guards.wording import MOST_COMPARED
 from resilio.cache.guards.words import lists
 
 REFUSED = [(reason, *pair) for reason, block in APART.items() for pair in pairs(block)]
@@ -94,8 +98,28 @@ def test_texts_too_long_to_be_read_are_equal_or_refused():
     long = "Tell me more about it. " * 1_000
     assert check(prepare(long), prepare(long)) is None
     assert check(prepare(long + "now"), prepare(long + "later")) == "text: too long to be compared"
-    many = prepare(" ".join(map(str, range(300))))
-    assert check(many, prepare(" ".join(map(str, range(1, 301))))) == "number: too many to be matched"
+    many = prepare(" ".join(map(str, range(100))))
+    assert check(many, prepare(" ".join(map(str, range(1, 101))))) == "number: too many to be matched"
+
+
+@pytest.mark.parametrize(
+    "text", ["a b " * 500, "\ufdfa" * 2000, "\u4e00" * 3000, "1 " * 1000], ids=["letters", "one-as-18", "han", "1"]
+)
+def test_however_a_text_is_made_only_so_many_words_of_it_are_taken_apart(text):
+    assert len(prepare(text).words) <= MOST_WORDS
+    assert check(prepare(text), prepare(text + "b")) is not None
+
+
+def test_words_that_all_begin_alike_are_not_compared_each_with_each(monkeypatch):
+    compared = []
+    monkeypatch.setattr(words, "typo", lambda one, other: compared.append(one))
+    letters = itertools.product("abcdefgh", repeat=3)
+    spelled = ["mmmm" + "".join(each) for each in itertools.islice(letters, 240)]
+    one, other = prepare(" ".join(spelled[:120])), prepare(" ".join(spelled[120:]))
+    for _, guard in (*GUARDS, *STRICT_GUARDS):
+        compared.clear()
+        guard(one, other)
+        assert len(compared) <= 2 * MOST_COMPARED * words.MOST_KIN
 
 
 def test_spaces_between_words_do_not_count():

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from world import world
 
-from resilio.errors import Exhausted
+from resilio.errors import ConfigError, Exhausted
 from resilio.events import CallSettled
 from resilio.models import Level
 from resilio.testing.faults import Cut, Error, Refusal
@@ -308,14 +308,33 @@ async def test_an_embedder_that_does_not_answer_costs_a_bounded_time_and_no_call
         assert stats.last_failure
 
 
-async def test_a_look_up_leaves_a_call_its_deadline():
+async def test_a_look_up_leaves_a_call_the_time_to_be_answered():
     async with world(a=numbered(), cache=with_(timeout=5.0)) as w:
         await ask(w, ASKED)
         w.llm._dispatcher.cached.near.cache.encoder.embedder.embed = Faulty(None).embed
         began = w.now
-        with pytest.raises(Exception, match="no answer within 2 s"):
-            await w.llm.complete("chat", REWORDED, deadline=2.0)
-        assert w.now - began == pytest.approx(2.0)
+        reply = await w.llm.complete("chat", REWORDED, deadline=3.0)
+        assert (reply.text, reply.complete) == ("answer 2", True)
+        assert w.now - began == pytest.approx(2.5), "half of it, and then the model's second"
+
+
+async def test_a_configuration_that_the_cache_cannot_go_by_after_all_fails_no_call(caplog, monkeypatch):
+    async with world(a=numbered(), cache=NEAR) as w:
+        await ask(w, ASKED)
+        near, given = w.llm._dispatcher.cached.near, []
+
+        def configure(settings, configure=near.configure):
+            given.append(settings)
+            if settings is not None:
+                raise ConfigError(["a file has gone since it was checked"])
+            configure(settings)
+
+        monkeypatch.setattr(near, "configure", configure)
+        await w.llm.reload({**w.config, "cache": with_(ttl=50)})
+        assert (await w.llm.complete("chat", REWORDED)).text == "answer 2"
+        assert (await w.llm.complete("chat", REWORDED)).text == "answer 3"
+        assert (near.cache, len(given)) == (None, 2)
+        assert "off until the next configuration" in caplog.text
 
 
 def test_a_call_that_is_cancelled_anywhere_leaves_nothing_behind():

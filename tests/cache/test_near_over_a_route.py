@@ -69,6 +69,15 @@ async def test_another_model_behind_the_route_is_another_cache():
         assert w.llm._dispatcher.cached.near.cache.encoder.embedder.id == "another-64"
 
 
+async def test_vectors_of_another_length_are_another_cache():
+    async with world(a=GOOD, vectors=GOOD, cache=NEAR, routes=ROUTES) as w:
+        await w.llm.complete("chat", "How do plants make sugar?")
+        await settled(w)
+        await w.llm.reload({**w.config, "cache": {"semantic": {**SEMANTIC, "embedder_dimension": 32}}})
+        w.llm.status()
+        assert w.llm._dispatcher.cached.near.cache.encoder.embedder.dimension == 32
+
+
 async def test_many_questions_at_once_share_requests_for_vectors():
     async with world(a=GOOD, vectors=GOOD, cache=NEAR, routes=ROUTES) as w:
         questions = [f"What is the meaning of word {word}?" for word in "abcdefghij"]

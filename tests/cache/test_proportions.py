@@ -124,7 +124,7 @@ def test_whether_a_bound_is_past_a_share_can_be_told_without_the_bound(trials, d
 
 @pytest.mark.parametrize("share", [0.005, 0.02, 0.1])
 def test_looking_at_it_all_the_time_an_anytime_bound_fails_as_seldom_as_it_says(share, rng):
-    runs, trials, every = (2000, 4000, 5) if SOAK else (120, 1500, 25)
+    runs, trials, every = (500, 4000, 10) if SOAK else (120, 1500, 25)
     anytime = fixed = 0
     for _ in range(runs):
         # A bound is never below the estimate, so most looks need no bound.

@@ -89,6 +89,17 @@ def picture(url="data:image/png;base64,AAAA"):
     return {"type": "image_url", "image_url": {"url": url}}
 
 
+@pytest.mark.parametrize("field", ["user", "safety_identifier"])
+def test_a_user_that_only_the_provider_is_told_of_is_kept_apart_too(field):
+    def told(name, **how):
+        return partition(request(identity=Identity(organisation="acme"), **{field: name}), **how)
+
+    assert len({told("ann"), told("bob"), told("")}) == 3
+    assert told("ann") != partition(request(identity=Identity(organisation="acme")))
+    assert told("ann", shared=True) == told("bob", shared=True)
+    assert partition(request()) == partition(request(**{field: "ann"})), "known as the same to us"
+
+
 def test_beside_the_text_of_a_turn_pictures_must_be_identical():
     asked = [{"type": "text", "text": "What is this?"}, picture()]
     reworded = [{"type": "text", "text": "What do you see?"}, picture()]
@@ -164,8 +175,10 @@ def place(given, control=None, settings=SETTINGS):
         (request("What is the weather in Oslo?"), None),
         (request("Where is my order?"), None),
         (request(), CacheControl(answers=2)),
+        (request("why " * 2100), None),
+        (request("why " * 5000), None),
     ],
-    ids=["temperature", "time", "user", "variety"],
+    ids=["temperature", "time", "user", "variety", "long", "very long"],
 )
 def test_what_would_not_hold_for_others_or_later_has_no_place(given, control):
     assert place(given, control) is None

@@ -84,6 +84,22 @@ async def test_an_entry_too_large_for_the_balance_fails_alone(path):
     assert audit(path).clean
 
 
+@pytest.mark.parametrize("name", ["\ud800", "", "a\x00b", "Zoë 你好 🙂", "x" * 5000, "'; DROP TABLE entry; --"])
+async def test_any_name_is_a_name(path, name):
+    account = ALICE._replace(entity=name)
+    ledger = await opened(path)
+    await claimed(ledger, 10, account=account)
+    ledger.hold(account, 4)
+    await ledger.settle([spending(3, name, account)])
+    ledger.hold(account, 1)
+    ledger.abandon()
+    other = await opened(path)
+    assert await spent_by(other, account) == 4
+    assert await spent_by(other) == 0
+    await other.aclose()
+    assert audit(path).clean
+
+
 # --- cancellation --------------------------------------------------------------------------------
 
 

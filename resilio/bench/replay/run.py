@@ -25,7 +25,7 @@ from resilio.cache.calibration.measure import Guard, guarded_by
 if TYPE_CHECKING:
     from resilio.cache.embedding import Embedder
 
-__all__ = ["Kind", "Plan", "Replay", "Run", "Served"]
+__all__ = ["HITS", "Kind", "Plan", "Replay", "Run", "Served"]
 
 CANDIDATES: Final = 4
 """So many of the nearest are offered to the guards."""
@@ -44,6 +44,12 @@ class Kind(Enum):
     MISS = "miss"
     AUDIT = "audit"
     """The model, because the coin said so."""
+    FAILED = "failed"
+    """Nobody: the engine had no answer. Only where a whole configuration is played."""
+
+
+HITS: Final = frozenset({Kind.EXACT, Kind.SHARED, Kind.NEAR})
+"""What the caches answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ class Plan:
     """Users of one tenant are served each other's answers."""
     ttl: float = float("inf")
     """Seconds an answer is served."""
+    exact: bool = True
+    """The very same request is looked for first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class Run:
 
     @property
     def hits(self) -> int:
-        return self.count(Kind.EXACT, Kind.SHARED, Kind.NEAR)
+        return self.count(*HITS)
 
     @property
     def hit_rate(self) -> float:
@@ -175,6 +183,12 @@ class Replay:
             on_progress(min(1.0, (start + BATCH) / len(names)))
         return cls(log, Similarities(np.concatenate(vectors)), texts, agreement, median(took))
 
+    def on(self, log: Sequence[Logged]) -> Replay:
+        """The same texts in another log: nothing is embedded, and no guard asked, a second time."""
+        other = Replay(log, self._similarities, self._texts, self._agreement, self.encode_seconds)
+        other._guards, other._refusals = self._guards, self._refusals
+        return other
+
     async def play(self, plan: Plan, seed: int = 0, on_progress: Callable[[float], None] = lambda share: None) -> Run:
         """Play the log through one cache; the same for the same seed, but for measured latencies."""
         play = _Pass(self, plan, random.Random(seed))
@@ -234,7 +248,7 @@ class _Pass:
         request = self._replay.log[number]
         text = self._replay.number(request.text)
         exact = self._exact.setdefault((request.tenant, request.history), Shelf())
-        if (kept := exact.get(text, request.at)) is not None:
+        if self._plan.exact and (kept := exact.get(text, request.at)) is not None:
             waits = max(0.0, kept[1] - request.at)
             wrong = not await self._replay.agree(number, kept[0])
             return Served(Kind.SHARED if waits else Kind.EXACT, 1.0, wrong, waits, 0.0)

@@ -7,12 +7,14 @@ from typing import Final
 
 from resilio.cache.guards.numbers import Number, same_number
 from resilio.cache.guards.prepared import Prepared
-from resilio.cache.guards.words import common_form, lines_of, lists, related, same_meaning, typo, words_of
+from resilio.cache.guards.words import common_form, has_equal, lines_of, lists, words_of
 
 __all__ = ["dates", "names", "numbers", "scope"]
 
 _MOST: Final = 50
-"""Numbers, and names, that are matched one with another."""
+"""Numbers that are matched one with another."""
+_MOST_NAMES: Final = 20
+"""Names that are looked for in other words of the other question."""
 _ALIKE: Final = 2
 """Words by which two questions may differ that are one but for "all" or "best"; others mention these in passing."""
 
@@ -89,13 +91,15 @@ def names(asked: Prepared, kept: Prepared) -> str | None:
 def _missing(here: Prepared, there: Prepared) -> frozenset[str]:
     if here.names <= there.stems:
         return frozenset()
-    candidates = sorted(here.names - there.stems)[:_MOST]
-    return frozenset(name for name in candidates if not _named(name, there))
+    candidates = sorted(here.names - there.stems)
+    # One for which there is no time is one that the other has not.
+    missing = [name for name in candidates[:_MOST_NAMES] if not _named(name, there)]
+    return frozenset(missing + candidates[_MOST_NAMES:])
 
 
 def _meant(word: str, text: Prepared) -> bool:
     """Whether the text has the word in other words, or misspelt."""
-    return any(related(word, other) or same_meaning(word, other) or typo(word, other) for other in text.stems)
+    return has_equal(word, word, ((other, other) for other in text.words))
 
 
 def _named(name: str, text: Prepared) -> bool:

@@ -9,13 +9,13 @@ from typing import Final
 
 from resilio.cache.guards.polarity import opposite
 from resilio.cache.guards.prepared import Prepared
-from resilio.cache.guards.words import lists, related, same_meaning, typo
+from resilio.cache.guards.words import has_equal, lists
 
 __all__ = ["length", "overlap", "replaced"]
 
 MOST_REPLACED: Final = 3
 """Words on a side. With more of them different it is another wording, and the vectors have said how near it is."""
-MOST_COMPARED: Final = 60
+MOST_COMPARED: Final = 40
 """Words on a side whose meanings are compared, each with each: what is all new takes milliseconds, not more."""
 LENGTH_RATIO: Final = 0.5
 OVERLAP: Final = 0.6
@@ -37,13 +37,8 @@ def _has_equal(here: Prepared, at: int, there: Prepared) -> bool:
         return True
     if any(name in there.rivals.get(kind, ()) for kind, name in lists().rivals.get(word, ())):
         return True
-    return any(
-        same_meaning(word, there.words[place])
-        or related(word, there.words[place])
-        or typo(here.spelled[at], there.spelled[place])
-        for place in there.solid[:MOST_COMPARED]
-        if there.words[place] not in here.stems
-    )
+    others = (place for place in there.solid[:MOST_COMPARED] if there.words[place] not in here.stems)
+    return has_equal(word, here.spelled[at], ((there.words[place], there.spelled[place]) for place in others))
 
 
 def _in_parts(word: str, text: Prepared) -> bool:

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Lists", "Token", "common_form", "lists", "related", "same_meaning", "stem", "tokens", "typo"]
+__all__ = ["Lists", "Token", "common_form", "has_equal", "lists", "related", "same_meaning", "stem", "tokens", "typo"]
 
 DATA: Final = Path(__file__).parents[1] / "data"
 SUFFIXES: Final = frozenset({
@@ -23,6 +23,9 @@ SUFFIXES: Final = frozenset({
     "ment", "ness", "ful", "ity", "ive", "ing", "ed", "er", "or", "ly", "y", "th", "s", "es",
 })  # fmt: skip
 """Endings that leave what a word is about: form and formation. Not those that make another (employer, employee)."""
+
+MOST_KIN: Final = 8
+"""Words that begin like one are looked at for the same root or a misspelling, so many for each."""
 
 DATE_KINDS: Final = ("month", "weekday", "season", "feast", "relative", "century", "every", "clock")
 
@@ -292,8 +295,31 @@ def _positive(word: str, ending: str) -> str:
     return next((base for base in (root, root + "e", changed) if base in known), word)
 
 
+def has_equal(word: str, spelled: str, others: Iterable[tuple[str, str]]) -> bool:
+    """Whether one of the others means the same as a word, grows from its root, or is it misspelt.
+
+    Args:
+        word: Its stem.
+        spelled: As it is written; the same where that is not known.
+        others: Likewise.
+    """
+    may_mean = word in lists().synonyms or word.endswith(("er", "est"))
+    looked_at = 0
+    for stem_, spelled_ in others:
+        if may_mean and same_meaning(word, stem_):
+            return True
+        # All that begins alike costs the most, and a text may be made of that.
+        if looked_at < MOST_KIN and (spelled[:1] == spelled_[:1] or word[:4] == stem_[:4]):
+            looked_at += 1
+            if related(word, stem_) or typo(spelled, spelled_):
+                return True
+    return False
+
+
 def related(one: str, other: str) -> bool:
     """Whether two words grow from one root: form and formation, but not employer and employee."""
+    if one[:4] != other[:4]:
+        return False
     shared = 0
     for left, right in zip(one, other, strict=False):
         if left != right:
@@ -313,9 +339,9 @@ def _known_words() -> frozenset[str]:
 
 def typo(one: str, other: str) -> bool:
     """Whether one word is the other misspelt: a letter more, less, wrong or out of place, and no word."""
-    if one[:1] != other[:1] or min(len(one), len(other)) < 4 or not (one.isalpha() and other.isalpha()):
+    if one[:1] != other[:1] or abs(len(one) - len(other)) > 1 or min(len(one), len(other)) < 4:
         return False
-    if not _one_edit(one, other):
+    if not (one.isalpha() and other.isalpha()) or not _one_edit(one, other):
         return False
     known = _known_words()
     return (one in known) != (other in known)

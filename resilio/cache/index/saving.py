@@ -293,4 +293,5 @@ def _directory_to_disk(directory: Path) -> None:
 
 def _graphs(path: Path) -> list[Path]:
     """All graphs that were ever saved beside this file."""
-    return [each for each in path.parent.iterdir() if each.name.startswith(f"{path.name}.graph-")]
+    # Not a glob: there may be thousands of indexes in the folder, and each save looks.
+    return [path.parent / name for name in os.listdir(path.parent) if name.startswith(f"{path.name}.graph-")]

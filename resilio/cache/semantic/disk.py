@@ -6,12 +6,14 @@ What goes wrong here costs entries and never a call: it is logged, and the cache
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple
 
-from resilio.cache.index import IndexUnusable, VectorIndex
+from resilio.cache.index import IndexClosed, IndexUnusable, VectorIndex
+from resilio.cache.semantic.entry import NearEntry
 from resilio.cache.semantic.saving import Folder, SavedPartition
 from resilio.cache.semantic.store import SemanticCache
 
@@ -31,39 +33,56 @@ class Disk:
         executor: Where files are read and written.
         wall: Unix clock.
         clock: Monotonic seconds.
+        after: Tasks to wait for first: of a cache that gives way to this one, and may have the same folder.
     """
 
     def __init__(
-        self, cache: SemanticCache, executor: Executor, *, wall: Callable[[], float], clock: Callable[[], float]
+        self,
+        cache: SemanticCache,
+        executor: Executor,
+        *,
+        wall: Callable[[], float],
+        clock: Callable[[], float],
+        after: Collection[asyncio.Task[None]] = (),
     ) -> None:
         self._cache = cache
         self._executor = executor
         self._wall = wall
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
-        self._stop = asyncio.Event()
+        self._after = set(after)
+        self._stopping = False
+        self._wake = asyncio.Event()
+        """Something is to be saved now: it was purged, or the cache closes."""
         self._bounds: Mapping[str, Any] = {}
         """What was saved of them last."""
 
     def start(self) -> None:
-        """Load, then save every `save_interval` seconds, until `aclose`."""
+        """Load, then save every `save_interval` seconds and after each purge, until `aclose`."""
+        self._cache.attach(self._wake.set)
         self._task = asyncio.get_running_loop().create_task(self._run(), name="resilio semantic cache on disk")
 
     async def aclose(self) -> None:
         """Save what has changed, and let the folder go. Call it before the cache is closed."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
         if self._task is not None:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
+        if self._after:
+            await asyncio.wait(self._after)
+            self._after.clear()
         settings, embedder = self._cache.settings, self._cache.encoder.embedder.id
+        folder: Folder | None = None
         try:
             folder = await self._in_thread(Folder, settings.path, embedder)
         except BlockingIOError:
             logger.warning("semantic cache: another process uses %s; entries of this one are not saved", settings.path)
-            return
         except OSError as exc:
             logger.warning("semantic cache: %s cannot be used, entries are not saved: %s", settings.path, exc)
+        if folder is None:
+            self._cache.all_loaded(saves=False)
             return
         try:
             try:
@@ -77,21 +96,24 @@ class Disk:
 
     async def _told_to_stop(self) -> bool:
         """Wait until the next saving; True as soon as `aclose` was called. Nothing is ever cancelled half-way."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._cache.settings.save_interval):
-                await self._stop.wait()
-        except TimeoutError:
-            return False
-        return True
+                await self._wake.wait()
+        self._wake.clear()
+        return self._stopping
 
     async def _load(self, folder: Folder) -> None:
         shift = self._wall() - self._clock()
-        saved = await self._in_thread(lambda: list(folder.read(wall_minus_now=shift)))
-        for partition in saved:
-            await self._take_in(partition)
-        if (guarantee := self._cache.guarantee) is not None:
-            guarantee.restore(await self._in_thread(folder.read_bounds))
-        await self._cache.settled()
+        try:
+            saved = await self._in_thread(lambda: list(folder.read(wall_minus_now=shift)))
+            for partition in saved:
+                await self._take_in(partition)
+            if (guarantee := self._cache.guarantee) is not None:
+                guarantee.restore(await self._in_thread(folder.read_bounds))
+        except Exception as exc:
+            logger.warning("semantic cache: not all could be loaded: %s: %s", type(exc).__name__, exc)
+        finally:
+            self._cache.all_loaded(saves=True)
 
     async def _take_in(self, saved: SavedPartition) -> None:
         embedder = self._cache.encoder.embedder
@@ -105,25 +127,32 @@ class Disk:
         await self._cache.take_in(saved.partition, saved.entries, index)
 
     async def _save(self, folder: Folder) -> None:
-        """Save the partitions that have changed, the vectors first: without them a question is only embedded anew."""
-        for digest in self._cache.changed():
+        """Bring the folder up to date: first what is gone goes, then what has changed is written."""
+        changed = self._cache.changed()
+        gone = [digest for digest in changed if self._cache.partition(digest) is None]
+        try:
+            await self._in_thread(folder.forget, gone)
+            if (guarantee := self._cache.guarantee) is not None and (state := guarantee.to_dict()) != self._bounds:
+                await self._in_thread(folder.write_bounds, state)
+                self._bounds = state
+        except OSError as exc:
+            logger.warning("semantic cache: not all could be saved: %s", exc)
+            for digest in gone:
+                self._cache.changed_again(digest)
+        for digest in changed:
             try:
-                await self._save_partition(folder, digest)
+                if (found := self._cache.partition(digest)) is not None:
+                    await self._save_partition(folder, digest, *found)
+            except IndexClosed:  # evicted this very moment; the next time it is gone
+                self._cache.changed_again(digest)
             except Exception as exc:
                 logger.warning("semantic cache: a partition could not be saved: %s: %s", type(exc).__name__, exc)
-            else:
-                continue
-            self._cache.changed_again(digest)
-        if (guarantee := self._cache.guarantee) is not None and (state := guarantee.to_dict()) != self._bounds:
-            await self._in_thread(folder.write_bounds, state)
-            self._bounds = state
+                self._cache.changed_again(digest)
 
-    async def _save_partition(self, folder: Folder, digest: bytes) -> None:
-        found = self._cache.partition(digest)
-        if found is None:
-            await self._in_thread(folder.forget, digest)
-            return
-        entries, index = found
+    async def _save_partition(
+        self, folder: Folder, digest: bytes, entries: Sequence[NearEntry], index: VectorIndex
+    ) -> None:
+        # The vectors first: an answer without one is embedded anew.
         await index.save(folder.vectors(digest))
         shift = self._wall() - self._clock()
         await self._in_thread(lambda: folder.write(digest, entries, wall_minus_now=shift))

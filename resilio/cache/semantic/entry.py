@@ -13,7 +13,6 @@ from resilio.cache.recording import Recording
 
 if TYPE_CHECKING:
     from resilio.cache.bound import BoundStatistics
-    from resilio.cache.guards import Prepared
 
 __all__ = ["NOTHING", "Found", "NearEntry", "Place", "SemanticStatistics"]
 
@@ -32,8 +31,8 @@ class NearEntry:
     """One answer. Instants are monotonic seconds."""
 
     __slots__ = (
-        "expires_at", "indexed", "kept_until", "number", "owner", "partition", "placed", "prepared", "recording",
-        "size", "stored_at", "text",
+        "expires_at", "indexed", "kept_until", "number", "owner", "partition", "placed", "recording", "size",
+        "stored_at", "text",
     )  # fmt: skip
 
     def __init__(
@@ -65,8 +64,6 @@ class NearEntry:
         self.indexed = False
         self.placed: asyncio.Future[None] | None = None
         """Done when it has its place in the index, or never gets one; there is one where somebody waits for that."""
-        self.prepared: Prepared | None = None
-        """What guards need of the question, once one has asked."""
 
     @property
     def id(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from resilio.cache.control import CacheControl
 from resilio.cache.keys import question, tenant
 from resilio.cache.owner import Owner
@@ -12,6 +14,9 @@ from resilio.models import Identity, Request
 
 __all__ = ["place_of", "trusted"]
 
+LONGEST: Final = 16_384
+"""Characters of a question: nothing that is longer is looked through for wording, on the way of every call."""
+
 _PRIVATE = NamespaceSettings()
 
 
@@ -21,9 +26,9 @@ def place_of(
     """Where this request looks and stores.
 
     Returns:
-        None for one that does neither: it has no question to compare (see `resilio.cache.keys.question`), asks for
-        variety (temperature above the cap, several different answers), or its answer would hold only now or only for
-        whoever asks.
+        None for one that does neither: it has no question to compare (see `resilio.cache.keys.question`) or a very long
+        one, asks for variety (temperature above the cap, several different answers), or its answer would hold only now
+        or only for whoever asks.
     """
     temperature = request.wire.get("temperature")
     if control.answers > 1 or (isinstance(temperature, int | float) and temperature > settings.max_temperature):
@@ -32,7 +37,13 @@ def place_of(
     found = question(
         request, fingerprint, namespace=(settings.namespace, control.namespace), shared=shared, stream=stream
     )
-    if found is None or bound_by(found.text, user=settings.user_bound == "skip"):
+    if (
+        found is None
+        or len(found.text) > LONGEST
+        or len(found.text.encode("utf-8", "replace")) // 4 > settings.max_tokens
+    ):
+        return None  # it would not be stored, so there is nothing to find either
+    if bound_by(found.text, user=settings.user_bound == "skip"):
         return None
     identity = request.identity
     known = trusted(identity, settings.trusted)

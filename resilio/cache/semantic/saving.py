@@ -5,6 +5,9 @@ two need not fit each other: a question without a vector is embedded anew, a vec
 process that dies between them, or in the middle of one, costs time and never an answer. Instants are kept as Unix
 seconds, for the monotonic clock begins anew with the machine.
 
+The rule that keeps purges true: no file outlives the entries it holds. What cannot be used, because it is damaged or of
+another embedder, is deleted when the folder is read, for no purge would ever reach it.
+
 Blocking: all of this runs in a worker thread. One process may use a folder, which its lock file sees to.
 """
 
@@ -13,7 +16,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -34,6 +38,8 @@ _FORMAT: Final = 2
 ANSWERS: Final = ".answers"
 VECTORS: Final = ".vectors"
 BOUNDS: Final = "bounds.json"
+_FILE: Final = re.compile(rf"([0-9a-f]{{40}})(?:{re.escape(ANSWERS)}|{re.escape(VECTORS)})")
+"""Begins the names of all files of a partition; graphs of its index have more behind it."""
 
 
 class SavedPartition(NamedTuple):
@@ -60,7 +66,7 @@ class Folder:
     def __init__(self, path: str, embedder: str) -> None:
         self._path = Path(path)
         self._embedder = embedder
-        self._path.mkdir(parents=True, exist_ok=True)
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)  # what users asked is nobody else's business
         self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,7 +102,7 @@ class Folder:
     def _put(self, path: Path, head: Mapping[str, Any], body: bytes) -> None:
         new = path.with_suffix(".new")
         with new.open("wb") as file:
-            os.fchmod(file.fileno(), 0o600)  # what users asked is nobody else's business
+            os.fchmod(file.fileno(), 0o600)
             file.write(orjson.dumps({"magic": _MAGIC, "format": _FORMAT, **head}) + b"\n" + body)
             file.flush()
             os.fsync(file.fileno())
@@ -131,24 +137,42 @@ class Folder:
             return {}
         return found
 
-    def forget(self, partition: bytes) -> None:
-        """Delete what was saved of a partition that is gone."""
-        for path in (self._path / f"{partition.hex()}{ANSWERS}", self.vectors(partition)):
-            path.unlink(missing_ok=True)
+    def forget(self, partitions: Collection[bytes]) -> None:
+        """Delete all that was saved of partitions that are gone."""
+        if partitions:
+            gone = {partition.hex() for partition in partitions}
+            self._delete(lambda name: name in gone)
+
+    def _delete(self, doomed: Callable[[str], bool]) -> None:
+        """Delete the files of partitions by name; an index has several."""
+        for file in os.listdir(self._path):
+            if (found := _FILE.match(file)) and doomed(found[1]):
+                (self._path / file).unlink(missing_ok=True)
+        # Or a power cut could bring them back.
+        descriptor = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def read(self, *, wall_minus_now: float) -> Iterator[SavedPartition]:
-        """What was saved, partition by partition; files that are damaged, or of another embedder, are passed over.
+        """What was saved, partition by partition; files that are damaged, or of another embedder, are deleted.
 
-        They are written over, or deleted with their partition; what is read is checked to the last byte first.
+        What is read is checked to the last byte first.
         """
+        kept: set[str] = set()
         for path in sorted(self._path.glob(f"*{ANSWERS}")):
             try:
                 partition, rows = self._rows(path)
                 entries = [_entry(row, partition, wall_minus_now) for row in rows]
             except (OSError, ValueError, TypeError, KeyError, IndexError) as exc:
                 logger.warning("semantic cache: %s is not used: %s", path, exc)
+                if isinstance(exc, OSError):  # perhaps it can be read the next time
+                    kept.add(path.stem)
                 continue
+            kept.add(path.stem)
             yield SavedPartition(partition, entries, self.vectors(partition))
+        self._delete(lambda name: name not in kept)
 
     def _rows(self, path: Path) -> tuple[bytes, list[Any]]:
         head, body = self._opened(path)

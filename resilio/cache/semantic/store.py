@@ -15,7 +15,7 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from resilio.cache.embedding.encoder import Encoder
@@ -44,6 +44,19 @@ WAITING: Final = 1000
 """Answers that may wait for their place in an index; while so many do, further ones are not kept."""
 SWEEP: Final = 200
 """At most so many entries are swept out at one time."""
+ROUNDS: Final = 4
+"""A search is made anew so often because what it found had gone; each round has taken some of that away."""
+BATCH: Final = 32
+"""Loaded entries that are embedded anew in one go; what callers ask meanwhile stands behind no more than that."""
+AT_A_TIME: Final = 500
+"""Loaded entries that are entered into the books before others have their turn on the loop: about 2 ms."""
+SPARE_ENDS: Final = 1000
+"""Ends of entries that went before their time may be so many more than there are entries."""
+PREPARED: Final = 1000
+"""Stored questions that are kept taken apart, for guards to look at again: about 5 kB each."""
+LONG: Final = 300
+"""Characters: taking a longer question apart takes a millisecond or more, so others have their turn in between, and
+what is that long is not kept taken apart."""
 
 
 class SemanticCache:
@@ -91,6 +104,10 @@ class SemanticCache:
         self._ends: list[tuple[float, int]] = []
         """A heap of (kept_until, number)."""
         self._waiting: deque[NearEntry] = deque()
+        self._loaded: deque[NearEntry] = deque()
+        """Of those that were saved, the ones without a vector: they have their turn when nobody else waits."""
+        self._prepared: OrderedDict[int, Prepared] = OrderedDict()
+        """By number, the least recently compared first."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._worker: asyncio.Task[None] | None = None
         self._number = first_number
@@ -100,8 +117,11 @@ class SemanticCache:
         self._last_failure: str | None = None
         self._saved_usd = 0.0
         self._closing = False
-        self._changed: set[bytes] = set()
-        """Partitions that are not as they were when they were saved last."""
+        self._changed: set[bytes] | None = None
+        """Partitions that are not as they were when they were saved last; None: nobody saves any."""
+        self._purges: list[tuple[Purge, float]] | None = None
+        """Purges since loading began, with their instants: they hold for what is still to come. None: all is loaded."""
+        self._when_purged: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"<SemanticCache of {len(self._entries)} entries in {len(self._partitions)} partitions>"
@@ -129,7 +149,7 @@ class SemanticCache:
             max_age: Seconds: an older one is not wanted.
             stale: One past its time is wanted too, if it is kept for that.
         """
-        if place.question.partition not in self._partitions:
+        if self._closing or place.question.partition not in self._partitions:
             return NOTHING
         try:
             async with asyncio.timeout_at(min(until, self._clock() + self.settings.timeout)):
@@ -150,6 +170,8 @@ class SemanticCache:
         await self._wait_for_place_of(self._partitions.get(place.question.partition))
         if not self.encoder.embedder.fits(text):
             return NOTHING  # two texts that are cut may differ in what was cut off
+        self._sweep(self._clock())
+        rounds = ROUNDS
         while True:
             partition = self._partitions.get(place.question.partition)
             if partition is None:
@@ -158,8 +180,9 @@ class SemanticCache:
             if near is None:
                 near = await partition.index.search(vector, CANDIDATES)
             # What has gone meanwhile leaves its place to others: look again.
-            if not self._drop_dead(partition, [label for label, _ in near]):
-                return self._choose(partition, near, text, floor, max_age, stale=stale)
+            rounds -= 1
+            if not self._drop_dead(partition, [label for label, _ in near]) or not rounds:
+                return await self._choose(partition, near, text, floor, max_age, stale=stale)
 
     async def _wait_for_place_of(self, partition: _Partition | None) -> None:
         """What was stored before a question came is found by it, even if it has no place in the index yet.
@@ -194,7 +217,7 @@ class SemanticCache:
                 dropped = True
         return dropped
 
-    def _choose(
+    async def _choose(
         self,
         partition: _Partition,
         near: Sequence[tuple[int, float]],
@@ -210,19 +233,32 @@ class SemanticCache:
         asked: Prepared | None = None
         passed_over: list[str] = []
         for label, similarity in near:
-            entry = partition.entries.get(label)
             if similarity < floor:
                 break
+            if asked is None:
+                asked = guards.prepare(text)
+            if len(text) > LONG:
+                await asyncio.sleep(0)
+            # From here to the end no await: an entry that has gone by now is not in there.
+            entry = partition.entries.get(label)
             if entry is None or not self._young(entry, max_age, stale=stale):
                 continue
-            asked = asked or guards.prepare(text)
-            entry.prepared = entry.prepared or guards.prepare(entry.text)
-            why = guards.check(asked, entry.prepared, strict=self.strict)
+            why = guards.check(asked, self._taken_apart(entry), strict=self.strict)
             if why is None:
                 return Found(entry, similarity, tuple(passed_over))
             self._guarded += 1
             passed_over.append(f"{entry.id} at {similarity:.3f}: {why}")
         return Found(None, near[0][1] if near else -1.0, tuple(passed_over))
+
+    def _taken_apart(self, entry: NearEntry) -> Prepared:
+        from resilio.cache import guards
+
+        prepared = self._prepared.pop(entry.number, None) or guards.prepare(entry.text)
+        if len(entry.text) <= LONG:
+            self._prepared[entry.number] = prepared
+            if len(self._prepared) > PREPARED:
+                self._prepared.popitem(last=False)
+        return prepared
 
     def served(self, entry: NearEntry, *, stale: bool = False) -> None:
         """Count an entry that was served."""
@@ -260,9 +296,9 @@ class SemanticCache:
             or too many wait for a place already.
         """
         settings, text = self.settings, place.question.text
-        tokens = len(text.encode()) // 4 + recording.usage.output_tokens
+        tokens = len(text.encode("utf-8", "replace")) // 4 + recording.usage.output_tokens
         size = recording.size + len(text) + OVERHEAD + VECTOR_COPIES * 4 * self.encoder.embedder.dimension
-        if not place.may_store or recording.tool_calls or recording.finish_reason != "stop":
+        if self._closing or not place.may_store or recording.tool_calls or recording.finish_reason != "stop":
             return None
         if tokens > settings.max_tokens or size > settings.max_bytes:
             return None
@@ -283,13 +319,14 @@ class SemanticCache:
         self._admit(entry)
         self._make_room()
         self._stored += 1
-        self._wait_for_place(entry)
+        self._note_change(entry.partition)
+        self._waiting.append(entry)
+        partition.newest = entry
+        self._see_to_places()
         return entry
 
-    def _wait_for_place(self, entry: NearEntry) -> None:
-        self._waiting.append(entry)
-        self._partitions[entry.partition].newest = entry
-        if self._worker is None:
+    def _see_to_places(self) -> None:
+        if self._worker is None and (self._waiting or self._loaded):
             self._worker = self._start(self._work())
 
     def _admit(self, entry: NearEntry) -> None:
@@ -300,13 +337,20 @@ class SemanticCache:
         partition.entries[entry.number] = entry
         partition.by_text[entry.text] = entry
         self._bytes += entry.size
-        self._changed.add(entry.partition)
         heappush(self._ends, (entry.kept_until, entry.number))
+        if len(self._ends) > 2 * len(self._entries) + SPARE_ENDS:
+            self._ends = [(each.kept_until, each.number) for each in self._entries.values()]
+            heapify(self._ends)
+
+    def _note_change(self, digest: bytes) -> None:
+        if self._changed is not None:
+            self._changed.add(digest)
 
     def _enter(self, digest: bytes, index: VectorIndex | None = None) -> _Partition:
         partition = self._partitions.get(digest)
         if partition is None:
-            partition = self._partitions[digest] = _Partition(index or self._make_index())
+            # Not `or`: an index without entries is false.
+            partition = self._partitions[digest] = _Partition(self._make_index() if index is None else index)
         else:
             self._partitions.move_to_end(digest)
         return partition
@@ -314,12 +358,18 @@ class SemanticCache:
     async def _work(self) -> None:
         """Give what waits its place, partition by partition, as many at a time as there are."""
         try:
-            while self._waiting:
+            while self._waiting or self._loaded:
                 await asyncio.sleep(0)  # what comes in one turn of the loop goes in as one batch
                 groups: dict[bytes, list[NearEntry]] = {}
                 while self._waiting:
                     entry = self._waiting.popleft()
                     groups.setdefault(entry.partition, []).append(entry)
+                if self._closing:
+                    self._loaded.clear()
+                if not groups:
+                    for _ in range(min(BATCH, len(self._loaded))):
+                        entry = self._loaded.popleft()
+                        groups.setdefault(entry.partition, []).append(entry)
                 for digest, group in groups.items():
                     try:
                         await self._index(digest, [entry for entry in group if entry.number in self._entries])
@@ -344,6 +394,7 @@ class SemanticCache:
             if partition is None or not group:
                 return
             await partition.index.add([entry.number for entry in group], vectors)
+            self._note_change(digest)
         except Exception as exc:
             self._not_stored(exc)
             for entry in group:
@@ -385,13 +436,18 @@ class SemanticCache:
             recording: The fresh answer; None: one that may not be kept, and with which no kept one agrees.
             ttl: As for `keep`.
         """
+        if self._closing:
+            return
         if len(self._tasks) >= WAITING:
             self._failed(f"{WAITING} audits are under way")
             return
         self._start(self._audit(audit, place, recording, ttl))
 
     async def _audit(self, audit: Audit, place: Place, recording: Recording | None, ttl: float | None) -> None:
-        assert self.guarantee is not None, "only who tossed its coin audits"
+        if self.guarantee is None:  # another configuration holds by now
+            if recording is not None:
+                self.keep(place, recording, ttl)
+            return
         fresh = None if recording is None or recording.tool_calls else recording.text
         try:
             agrees = await self.guarantee.decide(audit, place.question.text, fresh)
@@ -417,6 +473,10 @@ class SemanticCache:
         doomed = [each for each in self._entries.values() if wanted.takes(each.owner, now - each.stored_at)]
         for entry in doomed:
             self._remove(entry)
+        if self._purges is not None:
+            self._purges.append((wanted, now))
+        if self._when_purged is not None:
+            self._when_purged()
         return len(doomed)
 
     def _remove(self, entry: NearEntry, *, keep_partition: bool = False) -> None:
@@ -426,12 +486,13 @@ class SemanticCache:
         del partition.entries[entry.number]
         if partition.by_text.get(entry.text) is entry:
             del partition.by_text[entry.text]
-        if entry.indexed:
-            partition.index.remove(entry.number)
+        self._prepared.pop(entry.number, None)
         self._bytes -= entry.size
-        self._changed.add(entry.partition)
+        self._note_change(entry.partition)
         if not partition.entries and not keep_partition:
             self._close(self._partitions.pop(entry.partition))
+        elif entry.indexed:
+            partition.index.remove(entry.number)
 
     def _sweep(self, now: float) -> None:
         for _ in range(SWEEP):
@@ -447,13 +508,24 @@ class SemanticCache:
         while len(self._entries) > settings.max_entries or self._bytes > settings.max_bytes:
             self._evict(next(iter(self._entries.values())))
         while len(self._partitions) > settings.max_partitions:
-            digest = next(iter(self._partitions))
-            for entry in list(self._partitions[digest].entries.values()):
-                self._evict(entry)
+            self._evict_partition(next(iter(self._partitions)))
 
     def _evict(self, entry: NearEntry) -> None:
         self._remove(entry)
         self._evictions += 1
+
+    def _evict_partition(self, digest: bytes) -> None:
+        """Let a partition go as a whole: its index goes with it, so no entry has to leave that first."""
+        partition = self._partitions.pop(digest)
+        for entry in partition.entries.values():
+            del self._entries[entry.number]
+            self._prepared.pop(entry.number, None)
+            self._bytes -= entry.size
+        self._evictions += len(partition.entries)
+        partition.entries.clear()
+        partition.by_text.clear()
+        self._note_change(digest)
+        self._close(partition)
 
     def _close(self, partition: _Partition) -> None:
         self._start(partition.index.aclose())
@@ -474,14 +546,30 @@ class SemanticCache:
 
     # --- what outlives the process: see `disk` ------------------------------------------------------
 
+    def attach(self, when_purged: Callable[[], None]) -> None:
+        """Somebody loads what was saved, calls `all_loaded`, and saves from then on what has `changed`.
+
+        Args:
+            when_purged: Called at each purge: what is purged should not outlive the process for long.
+        """
+        self._changed, self._purges, self._when_purged = set(), [], when_purged
+
+    def all_loaded(self, *, saves: bool) -> None:
+        """Nothing more is taken in; and nothing is going to be saved either, unless it `saves`."""
+        self._purges = None
+        if not saves:
+            self._changed = self._when_purged = None
+
     def changed(self) -> tuple[bytes, ...]:
         """The partitions that have changed since this was asked last."""
+        if not self._changed:
+            return ()
         changed, self._changed = tuple(self._changed), set()
         return changed
 
     def changed_again(self, digest: bytes) -> None:
         """A partition could not be saved."""
-        self._changed.add(digest)
+        self._note_change(digest)
 
     def partition(self, digest: bytes) -> tuple[Sequence[NearEntry], VectorIndex] | None:
         """All there is of a partition; None: it is gone."""
@@ -489,31 +577,60 @@ class SemanticCache:
         return None if found is None else (tuple(found.entries.values()), found.index)
 
     async def take_in(self, digest: bytes, entries: Sequence[NearEntry], index: VectorIndex | None) -> None:
-        """Take in a partition that was saved. What is here by now is newer, and stays.
+        """Take in a partition that was saved, some entries at a time. What is here by now is newer, and stays.
 
         Args:
             digest: Of the partition.
             entries: What was saved of it.
             index: Its vectors; None: questions are embedded anew. It is closed here if it is of no use.
         """
-        now = self._clock()
-        usable = digest not in self._partitions
-        if index is not None and not usable:
+        if index is not None and (digest in self._partitions or self._closing):
             await index.aclose()
-        partition = self._enter(digest, index if usable else None)
+            index = None
+        if index is not None:
+            self._enter(digest, index)
+        for start in range(0, len(entries), AT_A_TIME):
+            if start:
+                await asyncio.sleep(0)
+            self._take_in(digest, entries[start : start + AT_A_TIME], index)
+            self._make_room()
+        if index is not None:
+            await self._drop_unnamed(digest, index)
+        partition = self._partitions.get(digest)
+        if index is None or partition is None or len(partition.entries) < len(entries):
+            self._note_change(digest)  # else its files say what there is
+
+    def _take_in(self, digest: bytes, entries: Sequence[NearEntry], index: VectorIndex | None) -> None:
+        now = self._clock()
         for entry in entries:
-            if entry.kept_until <= now or entry.number in self._entries or entry.text in partition.by_text:
+            partition = self._partitions.get(digest)
+            if entry.kept_until <= now or entry.number in self._entries or self._is_purged(entry):
                 continue
-            entry.indexed = entry.number in partition.index
+            if partition is not None and entry.text in partition.by_text:
+                continue
+            # Whether it still is this one: it may have been evicted, and another have come since.
+            entry.indexed = partition is not None and partition.index is index and entry.number in partition.index
             self._admit(entry)
             if not entry.indexed:
-                self._wait_for_place(entry)
-        for label in partition.index.labels():
+                self._loaded.append(entry)
+        self._see_to_places()
+
+    def _is_purged(self, entry: NearEntry) -> bool:
+        return any(wanted.takes(entry.owner, at - entry.stored_at) for wanted, at in self._purges or ())
+
+    async def _drop_unnamed(self, digest: bytes, index: VectorIndex) -> None:
+        """Take out of an index what is no entry, and the partition with it if nothing is left."""
+        for count, label in enumerate(index.labels(), 1):
+            if not count % AT_A_TIME:
+                await asyncio.sleep(0)
+            partition = self._partitions.get(digest)
+            if partition is None or partition.index is not index:
+                return
             if label not in partition.entries:
-                partition.index.remove(label)
-        if not partition.entries:
+                index.remove(label)
+        partition = self._partitions.get(digest)
+        if partition is not None and not partition.entries:
             self._close(self._partitions.pop(digest))
-        self._make_room()
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -538,10 +655,13 @@ class SemanticCache:
         self._closing = True
         await self.encoder.aclose()  # first: storing may wait for an embedder that does not answer
         await self.settled()
-        for partition in self._partitions.values():
-            await partition.index.aclose()
+        partitions = list(self._partitions.values())
         self._partitions.clear()
         self._entries.clear()
+        self._prepared.clear()
+        self._bytes = 0
+        for partition in partitions:
+            await partition.index.aclose()
 
     def statistics(self) -> SemanticStatistics:
         """A snapshot."""

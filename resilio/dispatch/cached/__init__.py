@@ -7,6 +7,7 @@ nothing here runs but two comparisons. An exact hit asks no actor, starts no tas
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,6 +19,7 @@ from resilio.dispatch.cached.replay import Hit, RecordedStream, ReplayedStream, 
 from resilio.dispatch.cached.slot import Slot
 from resilio.dispatch.call import Call
 from resilio.dispatch.stream import Stream
+from resilio.errors import ConfigError, EmbedderUnavailable
 from resilio.ladder import NotCached
 from resilio.models import Level, Reply
 from resilio.snapshot import Snapshot
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from resilio.dispatch.attempt import Engine
 
 __all__ = ["Cached", "RecordedStream", "ReplayedStream", "Slot"]
+
+logger = logging.getLogger("resilio")
 
 RESERVE: Final = 2
 """Who waits for an identical call keeps so many times its target's usual latency for a try of its own."""
@@ -103,7 +107,7 @@ class Cached:
             ConfigError: The semantic cache's threshold was never measured for its embedder.
             EmbedderUnavailable: The embedder cannot be had on this machine.
         """
-        self._look_at(self._engine.supervisor.succession.current)
+        self._look_at(self._engine.supervisor.succession.current, opening=True)
 
     def check(self, config: Config) -> None:
         """See that the caches could go by another configuration.
@@ -122,7 +126,7 @@ class Cached:
         gone = 0 if self._store is None else self._store.purge(wanted, self._engine.clock())
         return gone + (0 if self.near.cache is None else self.near.cache.purge(wanted))
 
-    def _look_at(self, snapshot: Snapshot[RouteRecord]) -> None:
+    def _look_at(self, snapshot: Snapshot[RouteRecord], *, opening: bool = False) -> None:
         if snapshot is self._snapshot:
             return
         self._snapshot = snapshot
@@ -130,7 +134,14 @@ class Cached:
         caches = snapshot.config.cache
         if caches.exact is not None or caches.semantic is not None:
             self._fingerprints = fingerprints(snapshot.config)
-        self.near.configure(caches.semantic)
+        try:
+            self.near.configure(caches.semantic)
+        except (ConfigError, EmbedderUnavailable, OSError) as exc:
+            if opening:
+                raise
+            # It had been checked; a file has gone since, say. The next call must not fail for it.
+            logger.warning("semantic cache: off until the next configuration: %s", exc)
+            self.near.configure(None)
         settings = caches.exact
         if settings is None:
             self._store = None
@@ -212,7 +223,7 @@ class Cached:
         place, near = slot.place, slot.near
         if place is None or near is None or slot.void:
             return None
-        until, ttl, namespace = slot.call.until, slot.call.cache.ttl, place.owner.namespace
+        until, ttl, namespace = self._patience(slot.call), slot.call.cache.ttl, place.owner.namespace
         guarantee, floor = near.guarantee, None
         if guarantee is not None:
             # The coin first: a sample chosen by what was found would be none.
@@ -231,7 +242,7 @@ class Cached:
         return _near_hit(found, "near", told=place.trusted)
 
     def _patience(self, call: Call) -> float:
-        """The instant until which a call waits for another: later it might have no time for a try of its own."""
+        """The instant until which a call waits for a cache: later it might have no time for a try of its own."""
         left = call.until - self._engine.clock()
         route = self._engine.supervisor.routes.get(call.request.route)
         targets = () if route is None else route.targets

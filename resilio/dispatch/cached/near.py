@@ -45,8 +45,8 @@ class Near:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.cache: SemanticCache | None = None
-        self._made_for: tuple[str, str] | None = None
-        """Embedder, for a route the space of its vectors, and path: with others it is another cache."""
+        self._made_for: tuple[str, int | None, str] | None = None
+        """Embedder, for a route the space of its vectors, dimension and path: with others it is another cache."""
         self._closing: set[asyncio.Task[None]] = set()
         self._disk: Disk | None = None
         self._own_threads: ThreadPoolExecutor | None = None
@@ -62,7 +62,9 @@ class Near:
             ConfigError: The embedder has no such threshold.
             EmbedderUnavailable: It cannot be had on this machine.
         """
-        made_for = None if settings is None else (self._model(settings), settings.path)
+        made_for = None
+        if settings is not None:
+            made_for = (self._model(settings), settings.embedder_dimension, settings.path)
         if made_for != self._made_for:
             if self.cache is not None:
                 self._retire(self.cache)
@@ -138,7 +140,7 @@ class Near:
         if settings.path:
             from resilio.cache.semantic.disk import Disk
 
-            self._disk = Disk(cache, executor, wall=engine.wall, clock=engine.clock)
+            self._disk = Disk(cache, executor, wall=engine.wall, clock=engine.clock, after=self._closing)
             self._disk.start()
         return cache
 
