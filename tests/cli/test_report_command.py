@@ -118,6 +118,12 @@ def test_days_are_those_of_the_time_zone(log, capsys):
     assert [(day["period"], day["date"]) for day in found["days"]] == [("now", "2026-11-03"), ("now", "2026-11-04")]
 
 
+def test_a_day_without_calls_is_a_row_of_nothing(log, capsys):
+    said = report(capsys, log(call(3), call(5)), *NOVEMBER, "--by", "day")
+    (row,) = (line.split() for line in said.splitlines() if line.startswith("2026-11-04"))
+    assert row[1:] == ["0.00", "0", "0", "0"]
+
+
 def test_the_default_is_the_last_thirty_days_against_the_thirty_before(log, capsys):
     path = log(call(-29), call(-10), call(1), call(2), call(30))
     found = as_json(capsys, path)
