@@ -212,7 +212,7 @@ def _percent(share: float) -> str:
     return f"{round(100 * share) + 0:d}%"
 
 
-_COLUMNS: Final = ("cost, USD", "before", "change", "calls", "tokens in", "out", "cache hits", "saved, USD")
+_COLUMNS: Final = ("cost, USD", "before", "change", "calls", "in", "out", "hits", "saved, USD")
 
 
 def _show_names(dimension: str, rows: Sequence[Row], top: int, screen: Screen) -> None:
@@ -232,8 +232,8 @@ def _cells(name: str, row: Row) -> tuple[str, ...]:
         cost = "unknown" if not after.priced else f"{cost} + unknown"
     return (
         name, cost, wording.usd(before.cost_usd), wording.change(before.cost_usd, after.cost_usd),
-        wording.tokens(after.calls), wording.tokens(after.all_input), wording.tokens(after.all_output),
-        wording.tokens(after.hits), wording.usd(after.saved_usd),
+        wording.short(after.calls), wording.short(after.all_input), wording.short(after.all_output),
+        wording.short(after.hits), wording.usd(after.saved_usd),
     )  # fmt: skip
 
 
@@ -241,17 +241,17 @@ def _show_days(report: Report, screen: Screen) -> None:
     rows = []
     for day in report.days[1]:
         models = {wording.name_of(name): its for name, its in day.models.items()}
-        dearest = max(models, key=lambda name: (models[name].cost_usd, name))
+        dearest = max(models, key=lambda name: (models[name].cost_usd, name), default=None)
         rows.append(
             (
                 day.date.isoformat(), wording.usd(sum(its.cost_usd for its in models.values())),
-                wording.tokens(sum(its.calls for its in models.values())),
-                wording.tokens(sum(its.all_input for its in models.values())),
-                wording.tokens(sum(its.all_output for its in models.values())),
-                f"{dearest} {wording.usd(models[dearest].cost_usd)}",
+                wording.short(sum(its.calls for its in models.values())),
+                wording.short(sum(its.all_input for its in models.values())),
+                wording.short(sum(its.all_output for its in models.values())),
+                "" if dearest is None else f"{dearest} {wording.usd(models[dearest].cost_usd)}",
             )
         )  # fmt: skip
-    screen.table(("day", "cost, USD", "calls", "tokens in", "out", "dearest model"), rows)
+    screen.table(("day", "cost, USD", "calls", "in", "out", "dearest model"), rows)
 
 
 def _write_csv(report: Report, file: str, top: int | None) -> None:

@@ -64,7 +64,10 @@ class Screen:
             from rich.table import Table
             from rich.text import Text
 
-            table = Table(*headers, header_style="bold")
+            # What is too wide goes on in the next line: half a number would be another number.
+            table = Table(header_style="bold")
+            for header in headers:
+                table.add_column(header, overflow="fold")
             for row in rows:
                 table.add_row(*(Text(cell) for cell in row))
             console.print(table)

@@ -11,7 +11,7 @@ from resilio.report.rates import ASSUMED_RATIO
 from resilio.report.summary import Report
 from resilio.store.totals import Totals
 
-__all__ = ["change", "evidence", "headline", "name_of", "notes", "spoken", "tokens", "usd"]
+__all__ = ["change", "evidence", "headline", "name_of", "notes", "short", "spoken", "tokens", "usd"]
 
 NOBODY: Final = "(none)"
 _SPOKEN: Final = {
@@ -41,6 +41,15 @@ def tokens(count: float) -> str:
     if count >= 100_000_000:
         return f"{count / 1_000_000:,.0f}M"
     return f"{count / 1_000_000:,.1f}M" if count >= 10_000_000 else f"{count:,.0f}"
+
+
+def short(count: float) -> str:
+    """A number of tokens or calls where there is little room: three digits of what is large."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= 10 * size or (size > 1e3 and count >= size):
+            scaled = count / size
+            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
+    return f"{count:,.0f}"
 
 
 def change(before: float, after: float) -> str:

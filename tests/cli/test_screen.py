@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 
@@ -39,6 +40,14 @@ def test_a_terminal_that_wants_none_gets_plain_text(variable, value, monkeypatch
     screen.say("sound", "green")
     screen.table(("a",), [("b",)])
     assert out.getvalue() == "sound\na\nb\n"
+
+
+def test_a_number_in_a_narrow_table_is_broken_and_never_cut_short(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    out = Terminal()
+    Screen(out).table(("heading", "another"), [("1234567890123", "x" * 30)])
+    assert "…" not in out.getvalue()
+    assert "".join(filter(str.isdigit, re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()))) == "1234567890123"
 
 
 def test_a_long_line_is_not_broken_where_the_terminal_ends(monkeypatch):

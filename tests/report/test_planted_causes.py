@@ -11,7 +11,7 @@ from resilio.report.causes import ANSWERS, HIT_RATE, MIX, PRICE, PROMPTS, VOLUME
 from resilio.testing.spending import PLANTABLE, Traffic, planted, simulated_log
 
 START = datetime(2026, 9, 26, tzinfo=UTC)
-TRAFFIC = Traffic(calls=60)
+TRAFFIC = Traffic(calls=40)
 SPAN = ("--since", "2026-10-26", "--until", "2026-11-24")
 SAID = {
     VOLUME: "more calls",
