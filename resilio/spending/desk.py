@@ -129,8 +129,11 @@ class Spending:
         return self._holdings.get((holding.budget.account, holding.entity)) is holding
 
     def _live(self, holdings: Sequence[Purse]) -> Sequence[Purse]:
-        """Those that still limit something. A caller may have waited for so long that a budget was taken away or its
-        entity forgotten; the latter is taken up again."""
+        """Those that still limit something.
+
+        A caller may have waited for so long that a budget was taken away or its entity forgotten; the latter is taken
+        up again.
+        """
         if all(map(self._keeps, holdings)):
             return holdings
         live = [each for each in holdings if not each.gone]
