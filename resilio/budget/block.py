@@ -79,6 +79,8 @@ class Block(Generic[A]):
         """So many of the pending units are durable: the ledger has taken them out of the claim."""
         self.pending -= units
         self.claimed = max(0, self.claimed - units)
+        # A call that used more than it had reserved has used up what was on its way back, too.
+        self.returning = min(self.returning, self.claimed)
 
     def take_back(self, keep: int = 0) -> int:
         """Set what is free, but for `keep` of it, on its way back to the ledger; returns how many units."""

@@ -134,8 +134,8 @@ class Holding(Generic[A]):
         """Until this monotonic instant nobody asks again for so many units or more."""
         self.gone = False
         """Another configuration has no such budget; calls that reserved in it may still be under way."""
-        self.due = False
-        """Somebody will look whether it still needs all it has claimed."""
+        self.due = math.inf
+        """The monotonic instant at which somebody looks whether it still needs all it has claimed."""
         self._account = account
         self.span = budget.window.at(wall)
         self.block: Block[A] = Block(account(budget.account, entity, self.span.name))
@@ -239,8 +239,8 @@ class Holding(Generic[A]):
 
     @property
     def idle(self) -> bool:
-        """Nothing is claimed or in use: it could be forgotten."""
-        return all(block.idle and block.claimed <= 0 for block in self.blocks.values())
+        """Nothing is claimed, wanted or in use: it could be forgotten."""
+        return not self.wanted and all(block.idle and block.claimed <= 0 for block in self.blocks.values())
 
     def __repr__(self) -> str:
         return f"<Holding of {self.entity!r} in {self.budget.account}: {self.flow.state}, {self.block!r}>"

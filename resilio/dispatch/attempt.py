@@ -282,13 +282,15 @@ class Attempt:
     def _pay(self, usage: Usage | None, *, unused: bool = False) -> None:
         """True the reservation up; a request that was sent and reported nothing is charged in full.
 
+        So is one to a model that reasons out of sight, where what was used is our own count of what was seen.
+
         Args:
             usage: What was used, reported or counted.
             unused: It provably used nothing.
         """
         if self.held is None:
             return
-        if usage is not None:
+        if usage is not None and not (usage.estimated and self.target.model.reasoning):
             self.held.settle(used_of(self.call, self.target, usage))
         elif unused:
             self.held.release()

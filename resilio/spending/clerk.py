@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -48,6 +49,7 @@ class Clerk:
         ledger: Where to write.
         holdings: Those in use, by account and entity; those that are idle are taken out.
         clock: Monotonic seconds.
+        wall: Unix seconds: whether a window is over.
         told: Called with a holding whose state may have changed.
 
     Attributes:
@@ -60,17 +62,24 @@ class Clerk:
         holdings: dict[tuple[str, str], Holding[Account]],
         *,
         clock: Callable[[], float],
+        wall: Callable[[], float],
         told: Callable[[Holding[Account]], None],
     ) -> None:
         self._ledger = ledger
         self._holdings = holdings
         self._clock = clock
+        self._wall = wall
         self._told = told
         self.unavailable: LedgerUnavailable | None = None
         self._entries: deque[tuple[Block[Account], Entry]] = deque()
         self._returns: dict[Block[Account], None] = {}
         self._unknown: dict[Holding[Account], list[asyncio.Future[None]]] = {}
         self._due: deque[tuple[float, Holding[Account]]] = deque()
+        """Who is looked at and when, soonest first. Those idle for long stand in a line of their own: here they would
+        keep all who stand behind them from being looked at."""
+        self._resting: deque[tuple[float, Holding[Account]]] = deque()
+        self._armed = math.inf
+        """The instant the timer is set to."""
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         """Set whenever something was written or given back; whoever waits for that clears it first."""
@@ -145,9 +154,9 @@ class Clerk:
         """Ask what others spent of it, and look now and then whether it needs all it has."""
         self._unknown.setdefault(holding, [])
         self._wake.set()
-        if not holding.due:
-            holding.due = True
-            self._due.append((now + IDLE, holding))
+        if holding.due > now + IDLE:
+            holding.due = now + IDLE
+            self._due.append((holding.due, holding))
             self._arm(now)
 
     async def know(self, holding: Holding[Account]) -> None:
@@ -164,31 +173,57 @@ class Clerk:
     # --- looking after what is claimed -----------------------------------------------------------
 
     def _arm(self, now: float) -> None:
-        if self._timer is None and self._due and not self._closing:
-            delay = max(0.0, self._due[0][0] - now)
-            self._timer = asyncio.get_running_loop().call_later(delay, self._look_around)
+        at = min((queue[0][0] for queue in (self._due, self._resting) if queue), default=math.inf)
+        if self._closing or (at >= self._armed and self._timer is not None) or at == math.inf:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self._look_around)
 
     def _look_around(self) -> None:
         """Give back what is not needed; forget who has not asked for long."""
         self._timer = None
         now = self._clock()
-        for _ in range(LOOKS):
-            if not self._due or self._due[0][0] > now:
-                break
-            _, holding = self._due.popleft()
-            idle = now - holding.used_at
-            keep = 0 if idle >= IDLE else holding.surplus()
-            for block in holding.blocks.values():
-                self.give_back(block, keep if block is holding.block else 0)
-            holding.forget()
-            if holding.gone and holding.idle:
-                holding.due = False
-            elif idle >= KEEP and holding.idle and holding.flow.state is BudgetState.OPEN:
-                holding.due = False
-                del self._holdings[holding.budget.account, holding.entity]
-            else:
-                self._due.append((now + (KEEP if idle >= KEEP else IDLE), holding))
+        for queue in (self._due, self._resting):
+            for _ in range(LOOKS):
+                if not queue or queue[0][0] > now:
+                    break
+                at, holding = queue.popleft()
+                if at == holding.due:  # else it is to be looked at sooner or was already
+                    self._look_at(holding, now)
         self._arm(now)
+
+    def _look_at(self, holding: Holding[Account], now: float) -> None:
+        idle = now - holding.used_at
+        keep = 0 if idle >= IDLE else holding.surplus()
+        for block in holding.blocks.values():
+            self.give_back(block, keep if block is holding.block else 0)
+        holding.forget()
+        if holding.idle and (holding.gone or (idle >= KEEP and self._nothing_to_remember(holding, now))):
+            holding.due = math.inf
+            key = (holding.budget.account, holding.entity)
+            if self._holdings.get(key) is holding:  # another may stand there since a reload
+                del self._holdings[key]
+        elif idle >= KEEP and not holding.wanted:
+            holding.due = now + KEEP
+            self._resting.append((holding.due, holding))
+        else:
+            holding.due = now + IDLE
+            self._due.append((holding.due, holding))
+
+    def _nothing_to_remember(self, holding: Holding[Account], now: float) -> bool:
+        """Whether nobody would be told anything twice if this entity were forgotten.
+
+        One whose window is over is open again, and that is told: else all who ever came to a limit stay for good.
+        """
+        if holding.flow.state is BudgetState.OPEN:
+            return True
+        if self._wall() < holding.budget.window.leaves(holding.span):
+            return False
+        holding.roll(now, self._wall())
+        self._told(holding)
+        return True
 
     # --- its work --------------------------------------------------------------------------------
 
@@ -227,13 +262,21 @@ class Clerk:
     async def _write(self) -> None:
         while self._entries:
             batch = list(islice(self._entries, BATCH))
-            await self._ledger.settle([entry for _, entry in batch])
-            for block, entry in batch:
-                self._entries.popleft()
-                block.written(entry.amount)
-            for block in dict.fromkeys(block for block, _ in batch):  # before any await: see `Ledger.settle`
-                self._ledger.hold(block.account, block.in_use)
+            try:
+                await self._ledger.settle([entry for _, entry in batch])
+            except asyncio.CancelledError:  # the ledger has taken them over and writes them
+                self._written(batch)
+                raise
+            self._written(batch)
             self._moved.set()
+
+    def _written(self, batch: Sequence[tuple[Block[Account], Entry]]) -> None:
+        """These are the ledger's now; awaits nothing: see `Ledger.settle`."""
+        for block, entry in batch:
+            self._entries.popleft()
+            block.written(entry.amount)
+        for block in dict.fromkeys(block for block, _ in batch):
+            self._ledger.hold(block.account, block.in_use)
 
     async def _return(self) -> None:
         while self._returns:

@@ -74,11 +74,14 @@ class Spending:
         self._wall = wall
         self._emit = emit
         self._holdings: dict[tuple[str, str], Purse] = {}
+        self._gone: dict[tuple[str, str], Purse] = {}
+        """Of budgets that another configuration has not, as long as calls under way use them. Should it come back, its
+        entity goes on with the same blocks: two of one account would each tell the ledger half of what is in use."""
         self._claims: dict[Block[Account], asyncio.Task[int | ResilioError]] = {}
         """Claims under way, by block. Each ends with the units of the least it was refused, 0 where it was granted."""
         self._limits: dict[tuple[str, str | None], int] = {}
         """Limits set by hand, by account and entity (None: everybody)."""
-        self._clerk = Clerk(ledger, self._holdings, clock=clock, told=self.tell)
+        self._clerk = Clerk(ledger, self._holdings, clock=clock, wall=wall, told=self.tell)
         self._context = copy_context()
         """Of whoever opened the client: a claim must not live in the scope of the call that happened to need it."""
 
@@ -106,14 +109,35 @@ class Spending:
         return found
 
     def _open(self, budget: Budget, entity: str) -> Purse:
-        holding = Holding(budget, entity, Account, self._wall())
+        now, wall = self._clock(), self._wall()
+        holding = self._gone.pop((budget.account, entity), None)
+        if holding is None:
+            holding = Holding(budget, entity, Account, wall)
+        else:
+            holding.gone = False
+            holding.rebudget(now, wall, budget)
         limit = self._by_hand(budget, entity)
         if limit is not None:
             holding.by_hand = True
-            holding.set_limit(self._clock(), limit)
+            holding.set_limit(now, limit)
         self._holdings[budget.account, entity] = holding
-        self._clerk.look(holding, self._clock())
+        self._clerk.look(holding, now)
         return holding
+
+    def _keeps(self, holding: Purse) -> bool:
+        """Whether it is the one in use for its entity."""
+        return self._holdings.get((holding.budget.account, holding.entity)) is holding
+
+    def _live(self, holdings: Sequence[Purse]) -> Sequence[Purse]:
+        """Those that still limit something.
+
+        A caller may have waited for so long that a budget was taken away or its entity forgotten; the latter is taken
+        up again.
+        """
+        if all(map(self._keeps, holdings)):
+            return holdings
+        live = [each for each in holdings if not each.gone]
+        return [self._holdings.setdefault((each.budget.account, each.entity), each) for each in live]
 
     def _by_hand(self, budget: Budget, entity: str) -> int | None:
         own = self._limits.get((budget.account, entity))
@@ -160,6 +184,7 @@ class Spending:
         """
         short: list[Purse] = []
         if holdings:
+            holdings = self._live(holdings)
             self._clerk.check()
             now, wall = self._clock(), self._wall()
             for holding in holdings:
@@ -260,10 +285,10 @@ class Spending:
         """Claim for all who wait for this block now."""
         await asyncio.sleep(0)  # callers of the same turn join
         await self._clerk.wait_returned(holding)  # or what is on its way back would seem to be spent
-        wanted = max(holding.to_claim(), least)
+        wanted, limit = max(holding.to_claim(), least), holding.limit
         try:
             got = await self._ledger.claim(
-                block.account, wanted, least=least, limit=holding.limit, counted=holding.span.counted
+                block.account, wanted, least=least, limit=limit, counted=holding.span.counted
             )
         except LedgerUnavailable as exc:
             self._clerk.failed(exc)
@@ -275,7 +300,8 @@ class Spending:
             return failed
         block.grant(got.granted)
         now = self._clock()
-        if block is not holding.block or holding.gone:  # its window ended meanwhile
+        # Meanwhile its window ended, it was forgotten, or a lower limit was set than it was granted under.
+        if block is not holding.block or not self._keeps(holding) or holding.limit < limit:
             self._clerk.give_back(block, 0)
             return 0
         holding.left = got.left
@@ -372,11 +398,16 @@ class Spending:
         named = {budget.account: budget for budget in budgets}
         self.budgets = budgets
         self.start()
+        self._gone = {
+            key: each for key, each in self._gone.items() if any(block.in_use for block in each.blocks.values())
+        }
         for key, holding in list(self._holdings.items()):
             budget = named.get(holding.budget.account)
             if budget is None:
                 del self._holdings[key]
-                holding.gone = True
+                holding.gone, holding.by_hand = True, False
+                if any(block.in_use for block in holding.blocks.values()):
+                    self._gone[key] = holding
                 self._limits = {each: limit for each, limit in self._limits.items() if each[0] != key[0]}
                 for block in holding.blocks.values():
                     self._clerk.give_back(block, 0)

@@ -78,8 +78,9 @@ class Reservation:
             if not holding.budget.stop_streams or units is None:
                 continue
             try:
-                if not await self._spending.claim_for(holding, block, units, until):
-                    return self._spending.refusal(holding, units)
+                while block.free < units and block is holding.block and not holding.gone:  # others may be quicker
+                    if not await self._spending.claim_for(holding, block, units, until):
+                        return self._spending.refusal(holding, units)
             except (LedgerUnavailable, TimeoutError):
                 continue
             if not self.over and block.free >= units:

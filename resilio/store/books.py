@@ -224,8 +224,10 @@ class Books:
             held: Mapping[int, Held] | None = None
             try:
                 taken = TakenOver.if_dead(self._held / name)
-            except OSError:  # missing: nobody can tell what was in use
+            except FileNotFoundError:  # nobody can tell what was in use
                 pass
+            except OSError:  # no descriptors, no permission: nobody can tell whether it lives, so its claims stand
+                continue
             else:
                 if taken is None:
                     continue

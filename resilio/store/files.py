@@ -215,15 +215,23 @@ def _repair(path: Path) -> str:
 
 
 def in_use(path: Path) -> bool:
-    """Whether a process that lives holds something of it."""
+    """Whether a process that lives holds something of it, or may: where it cannot be told, it does."""
     from resilio.store.held import TakenOver
 
-    with contextlib.suppress(OSError):
-        for file in path.with_name(path.name + "-held").iterdir():
+    try:
+        files = list(path.with_name(path.name + "-held").iterdir())
+    except FileNotFoundError:
+        return False
+    for file in files:
+        try:
             taken = TakenOver.if_dead(file)
-            if taken is None:
-                return True
-            taken.close(remove=False)
+        except FileNotFoundError:  # its process has closed the ledger meanwhile
+            continue
+        except OSError:
+            return True
+        if taken is None:
+            return True
+        taken.close(remove=False)
     return False
 
 

@@ -238,6 +238,20 @@ async def test_a_stream_that_is_left_is_charged_what_was_read():
         assert 0 < spent(book) == used(w) < 50
 
 
+async def test_a_stream_of_a_model_that_thinks_out_of_sight_is_charged_in_full_when_it_is_left():
+    book = Book()
+    slow = Script(answer="word " * 400, first_token=Fixed(0.1), tokens_per_second=10)
+    async with world(a=slow, route=ROUTE, model={"reasoning": True}, budgets=[DAY], ledger=SharedLedger(book)) as w:
+        async with w.llm.stream("chat", "hi", user="alice") as stream:
+            async for _ in stream:
+                break
+        await written(w)
+        assert spent(book) == PROMPT + 100
+        reply = await w.llm.complete("chat", "hi", user="bob")
+        await written(w)
+        assert spent(book, "bob") == reply.usage.total_tokens, "what is reported counts"
+
+
 async def test_the_loser_of_a_hedge_is_charged():
     book = Book()
     route = {**ROUTE, "hedge": 0.5, "hedge_share": 1.0}

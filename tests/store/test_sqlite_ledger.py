@@ -1,11 +1,13 @@
 """The durable ledger, alone and among others: what it promises when calls are cancelled, processes die, disks fill."""
 
 import asyncio
+import errno
 import os
 import resource
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import anyio
 import pytest
@@ -14,6 +16,8 @@ from ledgers import ALICE, Later, claimed, die, opened, run_with, spending, spen
 from resilio.errors import LedgerUnavailable
 from resilio.store.audit import audit, entries
 from resilio.store.books import LEDGER
+from resilio.store.files import in_use
+from resilio.store.held import TakenOver
 from resilio.store.sqlite import SqliteLedger, boot_id
 from resilio.testing import run
 
@@ -308,6 +312,25 @@ async def test_a_process_whose_held_file_was_removed_may_not_claim_any_more(path
     await other.aclose()
 
 
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EACCES])
+async def test_a_process_of_which_nobody_can_tell_whether_it_lives_keeps_its_claims(path, monkeypatch, error):
+    ledger, other = await opened(path), await opened(path)
+    await claimed(ledger, 60, limit=100)
+
+    def refused(path):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(TakenOver, "if_dead", refused)
+    assert await claimed(other, 100, limit=100) == (40, 0)
+    assert await claimed(other, 100, limit=100) == (0, 0)
+    monkeypatch.undo()
+    assert await claimed(ledger, 1, limit=1000) == (1, 899)  # it was not taken for dead
+    await ledger.settle([spending(5)])
+    assert await spent_by(other) == 5
+    await ledger.aclose()
+    await other.aclose()
+
+
 async def test_many_accounts_that_came_and_went_leave_nothing_behind(path, monkeypatch):
     monkeypatch.setattr("resilio.store.sqlite.SWEEP_AT", 50)
     ledger = await opened(path)
@@ -388,6 +411,25 @@ async def test_a_damaged_ledger_in_use_stays_where_it_is(path):
         await opened(path)
     assert path.exists()
     living.abandon()
+
+
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.EMFILE])
+async def test_a_held_file_that_cannot_be_opened_hides_no_living_process(path, monkeypatch, error):
+    living, closing = await opened(path), await opened(path)
+    if_dead = TakenOver.if_dead
+
+    def refused(file):
+        if file == closing._held.path:
+            raise OSError(error, os.strerror(error))  # ENOENT: it was closed since the folder was read
+        return if_dead(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TakenOver, "if_dead", refused)
+        patched.setattr(Path, "iterdir", lambda folder: iter([closing._held.path, living._held.path]))
+        assert in_use(path)
+    await living.aclose()
+    await closing.aclose()
+    assert not in_use(path)
 
 
 async def test_a_ledger_found_damaged_while_it_is_used_refuses_everything(path):
