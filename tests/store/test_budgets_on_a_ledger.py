@@ -11,7 +11,7 @@ from resilio.store.audit import audit, entries
 from resilio.testing import Script
 from resilio.testing.latency import Fixed
 
-OK = Script(answer="fine", first_token=Fixed(0.1))
+OK = Script(answer="fine " * 60, first_token=Fixed(0.1))
 DAY = {"per": "user", "window": "day", "limit_tokens": 1000}
 ROUTE = {"max_output_tokens": 100}
 
@@ -28,7 +28,7 @@ def over(ledger):
 async def ask_until_refused(w):
     replies = []
     try:
-        while len(replies) < 100:
+        while len(replies) < 1000:
             replies.append(await w.llm.complete("chat", "hi", user="alice"))
     except BudgetExceeded:
         pass
