@@ -154,6 +154,7 @@ def make(path: Path, layout: Layout) -> None:
         connection = sqlite3.connect(beside, isolation_level=None)
         try:
             connection.execute(f"PRAGMA application_id = {layout.application_id}")
+            connection.execute("PRAGMA journal_mode = WAL")  # here nobody else can be in the way of the change
             _migrate(connection, layout, 0)
         finally:
             connection.close()

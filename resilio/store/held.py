@@ -68,8 +68,8 @@ class HeldFile:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(descriptor).st_nlink:
                     return cls(path, descriptor)
-            except BlockingIOError:
-                pass  # somebody who tidies the folder was quicker: to them, an unlocked file is a dead process's
+            except BlockingIOError:  # somebody who looks for the living was quicker
+                path.unlink(missing_ok=True)
             except BaseException:
                 path.unlink(missing_ok=True)
                 os.close(descriptor)
