@@ -115,6 +115,21 @@ async def test_a_graph_with_many_tombstones_is_built_anew_without_them():
         assert_found(await idx.search(vector(number), 4), nearest(vector(number), range(40, 100), 4))
 
 
+async def test_rows_do_not_move_into_a_graph_that_is_mostly_dead():
+    idx = index()
+    await add(idx, range(60))
+    await settled(idx)
+    before = idx.statistics()
+    for number in range(48):
+        idx.remove(number)
+    await add(idx, range(100, 140))
+    await settled(idx)
+    now = idx.statistics()
+    assert (now.graphs - before.graphs, now.absorbed, now.dead) == (1, before.absorbed, 0)
+    for number in (*range(48, 60), *range(100, 140)):
+        assert (await idx.search(vector(number), 1))[0][0] == number, "a new node among tombstones is linked to nothing"
+
+
 async def test_an_index_that_shrinks_far_below_the_limit_is_exact_again():
     idx = index()
     await add(idx, range(60))

@@ -36,6 +36,8 @@ GROW_BATCH: Final = 64
 """Entries copied into a new graph in one go. Nobody waits for that but other work for the same threads."""
 MARK_BATCH: Final = 1024
 """Tombstones marked in one go; a microsecond each."""
+MOSTLY_DEAD: Final = 0.5
+"""With more of a graph removed than this, no row moves into it any more: it is being built anew."""
 OVERFULL: Final = 4
 """Times `exact_limit` (or `absorb_at`): with more live rows than that outside the graph, `add` waits for room."""
 
@@ -133,18 +135,22 @@ class Keeper:
             return self._begin if live > self._exact_limit else None
         if small:
             return partial(self._flatten, graph)
-        if len(contents.unmarked) >= self._absorb_at or (
-            contents.flat.live and rows >= (self._exact_limit if growing else self._absorb_at)
-        ):
+        if growing is None and contents.dead >= DEAD_SHARE * graph.count:
+            return self._begin
+        full = contents.flat.live and rows >= (self._exact_limit if growing else self._absorb_at)
+        if len(contents.unmarked) >= self._absorb_at or (full and self._takes_rows(graph)):
             return partial(self._write, graph)
-        if growing is not None:
-            return partial(self._grow, growing)
-        return self._begin if contents.dead >= DEAD_SHARE * graph.count else None
+        return None if growing is None else partial(self._grow, growing)
+
+    def _takes_rows(self, graph: Graph) -> bool:
+        # hnswlib links a new node to living ones alone. Where these are few it may end up with links that no search
+        # comes along, so that it would not even find itself; the graph that is growing takes the rows instead.
+        return self._contents.dead < MOSTLY_DEAD * graph.count
 
     async def _write(self, graph: Graph) -> None:
         """Move the oldest rows into the graph, and mark removed nodes."""
         contents = self._contents
-        tickets, vectors = contents.flat.oldest(WRITE_BATCH)
+        tickets, vectors = contents.flat.oldest(WRITE_BATCH if self._takes_rows(graph) else 0)
         due, contents.unmarked = contents.unmarked[:MARK_BATCH], contents.unmarked[MARK_BATCH:]
         try:
             async with self._guard.writer:
