@@ -1,6 +1,6 @@
 """Everything at once on one index, with a real hnswlib in real threads; a process of its own, because it might crash.
 
-    python index_soak.py SECONDS SEED
+    python index_soak.py SECONDS SEED       at least so long, until each kind of event has happened a few times
 
 Searches, additions, removals, saves and loads at random; most calls are cancelled at random moments, by `Task.cancel`
 once and twice, by `asyncio.timeout` and by an anyio scope. The index swells and shrinks, so that graphs are built,
@@ -27,6 +27,11 @@ SETTINGS = {"exact_limit": 150, "absorb_at": 30, "readers": 3}
 SEARCHERS = 24
 PATIENCE = 60
 """Seconds after which somebody who waits is taken for stranded."""
+EACH = ("searches", "additions", "removals", "saves", "loads", "task", "twice", "timeout", "scope")
+OFTEN = 11
+"""So often each of these has to happen: on a machine with other work that may take longer than was asked for."""
+LONGER = 300
+"""Seconds that it may take longer."""
 
 
 def resized_each_time(graph, more):
@@ -68,8 +73,16 @@ class Soak:
         return {**self.done, "graphs": now.graphs, "absorbed": now.absorbed, "entries": now.entries}
 
     async def keep_on(self, step):
-        while asyncio.get_running_loop().time() < self.ends:
+        while not self.over:
             await step()
+
+    @property
+    def over(self):
+        now, so_far = asyncio.get_running_loop().time(), self.index.statistics()
+        if now < self.ends:
+            return False
+        seen = so_far.graphs and so_far.absorbed >= OFTEN and all(self.done[what] >= OFTEN for what in EACH)
+        return bool(seen) or now >= self.ends + LONGER
 
     # --- what is done ------------------------------------------------------------------------------
 

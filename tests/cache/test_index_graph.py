@@ -9,7 +9,7 @@ from executors import SteppedExecutor
 from index_world import DIMENSION, add, index, vector, vectors
 
 from resilio.cache.index import IndexClosed
-from resilio.cache.index.graph import SMALLEST, Graph
+from resilio.cache.index.graph import EF, SMALLEST, Graph
 
 
 def graph(count):
@@ -44,6 +44,14 @@ def test_reading_the_wrong_file_is_an_error(tmp_path):
         Graph(DIMENSION, file=tmp_path / "graph")
 
 
+def test_it_never_takes_more_threads_than_the_one_it_is_called_in(tmp_path):
+    built = graph(10)
+    built.save(tmp_path / "graph")
+    loaded = Graph(DIMENSION, file=tmp_path / "graph")
+    assert [each._index.num_threads for each in (built, loaded)] == [1, 1], "hnswlib takes all processors"
+    assert [each._index.ef for each in (built, loaded)] == [EF, EF], "loading puts it to 10"
+
+
 def test_marks_that_are_refused_stay_in_the_list():
     marked = graph(10)
     tickets = [5, 99, 3, 4]
@@ -55,7 +63,7 @@ def test_marks_that_are_refused_stay_in_the_list():
 
 def test_its_repr_says_how_full_it_is():
     assert repr(graph(10)) == f"<Graph of 10 nodes, 0 marked as removed, room for {SMALLEST}>"
-    assert repr(index()._contents.flat) == "<Flat of 0 live rows of 0, room for 64>"
+    assert repr(index()._contents.flat) == "<Flat of 0 live rows of 0, room for 4>"
 
 
 async def test_work_that_an_executor_drops_is_told_to_whoever_waits():

@@ -17,7 +17,7 @@ DONE = ("searches", "additions", "removals", "saves", "loads", "task", "twice", 
 def test_nothing_crashes_lies_or_waits_for_ever_when_everything_happens_at_once():
     command = [sys.executable, "-X", "faulthandler", "-W", "error", Path(__file__).with_name("index_soak.py")]
     soak = subprocess.run(
-        [*command, str(SECONDS), "20261124"], capture_output=True, text=True, timeout=600, check=False
+        [*command, str(SECONDS), "20261124"], capture_output=True, text=True, timeout=900, check=False
     )
     died = f"killed by signal {-soak.returncode}" if soak.returncode < 0 else f"exit status {soak.returncode}"
     assert soak.returncode == 0, f"{died}\n{soak.stderr}"
