@@ -21,7 +21,9 @@ __all__ = ["DEAD_SHARE", "Flat", "Hit", "Rows"]
 DEAD_SHARE: Final = 0.3
 """So much of a part may be tombstones before it is made anew."""
 SMALLEST: Final = 64
-"""Rows there is room for at the least."""
+"""Fewer rows are not made anew for a few tombstones."""
+FIRST: Final = 4
+"""Rows there is room for at the least: there may be thousands of indexes with an entry or two."""
 GONE: Final = np.float32(-4.0)
 """Added to the similarity of a removed row: below any that a unit vector can have."""
 FEW: Final = 16
@@ -81,7 +83,7 @@ class Flat:
         self._first = self._end = 0
         """Rows before `_first` have been dropped, those from `_end` on are not written yet."""
         self.live = 0
-        self._allocate(SMALLEST)
+        self._allocate(FIRST)
 
     def __repr__(self) -> str:
         return f"<Flat of {self.live} live rows of {self.rows}, room for {len(self._tickets)}>"
@@ -151,7 +153,7 @@ class Flat:
         """Copy what lives into new arrays."""
         old = self.snapshot()
         keep = np.flatnonzero(old.bias == 0)
-        self._allocate(max(capacity, SMALLEST))
+        self._allocate(max(capacity, FIRST))
         self._first, self._end = 0, len(keep)
         self._tickets[: len(keep)] = old.tickets[keep]
         np.take(old.vectors, keep, axis=0, out=self._vectors[: len(keep)])

@@ -37,7 +37,9 @@ logger = logging.getLogger("resilio")
 CANDIDATES: Final = 4
 """So many of the nearest are offered to the guards."""
 OVERHEAD: Final = 900
-"""Bytes an entry takes beside question, answer and vector. Measured by `benchmarks/semantic_lookup.py`."""
+"""Bytes an entry takes beside question, answer and vector. Measured."""
+PARTITION: Final = 12_000
+"""Bytes a partition takes beside its entries: an index, with its lock, its queues and its first rows. Measured."""
 VECTOR_COPIES: Final = 2
 """The vector stands in the index and, for a graph, in its links and the copy it is rebuilt from."""
 WAITING: Final = 1000
@@ -300,7 +302,7 @@ class SemanticCache:
         size = recording.size + len(text) + OVERHEAD + VECTOR_COPIES * 4 * self.encoder.embedder.dimension
         if self._closing or not place.may_store or recording.tool_calls or recording.finish_reason != "stop":
             return None
-        if tokens > settings.max_tokens or size > settings.max_bytes:
+        if tokens > settings.max_tokens or PARTITION + size > settings.max_bytes:
             return None
         if len(self._waiting) >= WAITING:
             self._failed(f"{WAITING} answers wait for their place in an index")
@@ -351,6 +353,7 @@ class SemanticCache:
         if partition is None:
             # Not `or`: an index without entries is false.
             partition = self._partitions[digest] = _Partition(self._make_index() if index is None else index)
+            self._bytes += PARTITION
         else:
             self._partitions.move_to_end(digest)
         return partition
@@ -505,7 +508,7 @@ class SemanticCache:
 
     def _make_room(self) -> None:
         settings = self.settings
-        while len(self._entries) > settings.max_entries or self._bytes > settings.max_bytes:
+        while self._entries and (len(self._entries) > settings.max_entries or self._bytes > settings.max_bytes):
             self._evict(next(iter(self._entries.values())))
         while len(self._partitions) > settings.max_partitions:
             self._evict_partition(next(iter(self._partitions)))
@@ -528,6 +531,7 @@ class SemanticCache:
         self._close(partition)
 
     def _close(self, partition: _Partition) -> None:
+        self._bytes -= PARTITION
         self._start(partition.index.aclose())
 
     def warm_up(self) -> None:
