@@ -9,6 +9,7 @@ from executors import InlineExecutor
 
 from resilio.cache.embedding import Encoder
 from resilio.cache.embedding.hashing import HashingEmbedder
+from resilio.cache.guards import words
 from resilio.cache.index import VectorIndex
 from resilio.cache.keys import Question
 from resilio.cache.owner import Owner, Purge
@@ -195,6 +196,18 @@ async def test_each_look_up_sweeps_out_some_of_what_has_expired():
     await asyncio.sleep(5)
     assert (await find(it, "question!")).entry is not None
     assert it.statistics().expirations == 20
+    await it.aclose()
+
+
+async def test_word_lists_are_read_in_a_thread_before_a_question_needs_them():
+    words._known_words.cache_clear()
+    words.lists.cache_clear()
+    it = cache()
+    it.warm_up(model=False)
+    await it.settled()
+    assert it.encoder.statistics().embedded == 0, "an endpoint is not asked for nothing"
+    for read in (words.lists, words._known_words):
+        assert read.cache_info().currsize == 1
     await it.aclose()
 
 

@@ -534,16 +534,15 @@ class SemanticCache:
         self._bytes -= PARTITION
         self._start(partition.index.aclose())
 
-    def warm_up(self) -> None:
-        """Load the model in the background, so that the first question does not wait for it."""
-        self._start(self._warm_up())
+    def warm_up(self, *, model: bool) -> None:
+        """Read the guards' word lists in a thread and load the `model`, so that no question waits for either."""
+        self._start(self._warm_up(model=model))
 
-    async def _warm_up(self) -> None:
-        from resilio.cache import guards
-
+    async def _warm_up(self, *, model: bool) -> None:
         try:
-            await self.encoder.vector("Hello")
-            await asyncio.wrap_future(self._executor.submit(guards.prepare, "Hello"))  # reads its word lists
+            await asyncio.wrap_future(self._executor.submit(_read_words))
+            if model:
+                await self.encoder.vector("Hello")
         except Exception as exc:
             if not self._closing:
                 self._failed(f"the embedder could not be loaded: {type(exc).__name__}: {exc}", exc)
@@ -677,6 +676,17 @@ class SemanticCache:
             threshold=self.threshold,
             bounds={} if self.guarantee is None else self.guarantee.statistics(),
         )  # fmt: skip
+
+
+def _read_words() -> None:
+    """In a thread, once a process: 50 ms that the event loop would have to wait for."""
+    from resilio.cache import guards, wording
+
+    one, other = guards.prepare("Which houses are enabled?"), guards.prepare("Which horses were disabling?")
+    guards.check(one, other, strict=True)
+    for _, guard in (*guards.GUARDS, *guards.STRICT_GUARDS):
+        guard(one, other)
+    wording.bound_by("Hello")
 
 
 class _Partition:

@@ -135,8 +135,7 @@ class Near:
             first_number=int(engine.wall() * 1000) * NUMBERS_A_MILLISECOND,
         )
         cache.guarantee = self._guarantee(settings, embedder)
-        if not settings.embedder.startswith(ROUTE):
-            cache.warm_up()
+        cache.warm_up(model=not settings.embedder.startswith(ROUTE))
         if settings.path:
             from resilio.cache.semantic.disk import Disk
 
