@@ -213,7 +213,8 @@ class Checked:
             if record.action == "escalated":
                 raise AnswerUnfit(record)
         latency = self._engine.clock() - call.started
-        return replace(reply, checks=tuple(call.checks), latency=latency), None
+        # A hedge that lost may have ended while the checks looked.
+        return replace(reply, checks=tuple(call.checks), attempts=tuple(call.attempts), latency=latency), None
 
     def _billed(self, call: Call, reply: Reply) -> Reply:
         """With what the answers cost that were not taken."""

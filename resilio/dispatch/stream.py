@@ -179,6 +179,7 @@ class Stream:
         if self._guard is not None and not is_error:
             answer = leg.answer()
             await self._pass(self._guard, answer, leg.usage(answer), complete=False, broken=broken)
+            self._guard.ready.clear()  # what was held back is no part of it
         self._settle(complete=False, broken=broken)
         if is_error:
             raise self._broken(exc) from exc

@@ -156,6 +156,18 @@ async def test_a_partial_stream_is_held_against_its_checks_too():
             w.assert_idle()
 
 
+async def test_after_a_partial_stream_there_is_nothing_more():
+    tool = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"q":"x"}'}}
+    script = Script.of(Cut(4), answer=lambda body: {"content": "Let me see.", "tool_calls": [tool]})
+    async with world(a=script, route={"on_break": "partial", "checks": [check(regex="zz", stream="window")]}) as w:
+        async with w.llm.stream("chat", "hi") as stream:
+            chunks = [chunk async for chunk in stream]
+            with pytest.raises(StopAsyncIteration):
+                await anext(stream)
+        assert (stream.reply.complete, stream.reply.tool_calls) == (False, ())
+        assert stream.reply.text == text_of(chunks)
+
+
 async def test_a_stream_that_went_on_elsewhere_is_checked_as_a_whole():
     cut = Script.of(Cut(2), answer="one two three four", tokens_per_second=10)
     whole = Script(answer="one two three four", tokens_per_second=10)
