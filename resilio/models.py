@@ -370,7 +370,8 @@ class Reply:
     reasons: tuple[str, ...] = ()
     """Why each higher rung did not answer, in order."""
     broken: str | None = None
-    """Why the answer is only a part (`complete` is False): class of the error, or ``left`` when the caller left."""
+    """Why the answer is only a part (`complete` is False): class of the error; ``left``: the caller left; ``denied``: a
+    check of the route ended it; ``deadline``: its checks were not done by then."""
     seams: tuple[Seam, ...] = ()
     """Where the text changes its author, for streams that were continued."""
     route: str = ""

@@ -92,6 +92,7 @@ class RouteExplanation:
     clocks: Mapping[str, float]
     max_output_tokens: int | None
     ladder: tuple[str, ...]
+    checks: tuple[str, ...]
     nobody_can: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -213,6 +214,7 @@ def _route(
         clocks={name: clock for name, clock in asdict(route.clocks).items() if clock is not None},
         max_output_tokens=route.max_output_tokens,
         ladder=tuple(_ladder(route, config)),
+        checks=tuple(_checks(route)),
         nobody_can=tuple(nobody),
         notes=(),
     )
@@ -279,6 +281,15 @@ def _longest_waits(retry: RetrySettings) -> float:
     waits = (min(retry.cap, retry.base * 2.0 ** min(n, 60)) for n in range(min(retry.max_attempts - 1, 64)))
     further = max(retry.max_attempts - 65, 0) * max(retry.cap, retry.same_target_wait)
     return sum(max(wait, retry.same_target_wait) for wait in waits) + further
+
+
+def _checks(route: RouteSettings) -> Iterator[str]:
+    for check in route.checks:
+        looks_at = "what is asked" if check.stage == "before" else "the answer"
+        streams = ", of a stream while it flows" if check.in_window else ""
+        kind = f"{check.kinds[0]} {check.function}" if check.function else check.kinds[0]
+        then = "then as it says" if check.function and check.then == "deny" else f"then {check.then}"
+        yield f"{check.name}: {kind} of {looks_at}{streams}, {then}"
 
 
 def _ladder(route: RouteSettings, config: Config) -> Iterator[str]:

@@ -57,6 +57,8 @@ def route_lines(route: RouteExplanation) -> Iterator[str]:
     yield f"  output limit where the caller sets none: {limit}"
     for step, rung in enumerate(route.ladder, 1):
         yield f"  rung {step}, {rung}"
+    for check in route.checks:
+        yield f"  check {check}"
     for note in route.notes:
         yield f"  note: {note}"
 

@@ -213,7 +213,8 @@ class Checked:
             if record.action == "escalated":
                 raise AnswerUnfit(record)
         latency = self._engine.clock() - call.started
-        return replace(reply, checks=tuple(call.checks), latency=latency), None
+        # A hedge that lost may have ended while the checks looked.
+        return replace(reply, checks=tuple(call.checks), attempts=tuple(call.attempts), latency=latency), None
 
     def _billed(self, call: Call, reply: Reply) -> Reply:
         """With what the answers cost that were not taken."""
@@ -418,10 +419,11 @@ def _parts(content: Any) -> list[tuple[int | None, str]]:
 
 
 def _last_turn(messages: Sequence[Message]) -> tuple[str, int | None]:
-    """The texts of the last turn of the user's, and its position."""
+    """The texts of the last turn of the user's, and its position; None: it has no text."""
     for position in range(len(messages) - 1, -1, -1):
         if messages[position].get("role") == "user":
-            return "\n".join(text for _, text in _parts(messages[position].get("content"))), position
+            texts = [text for _, text in _parts(messages[position].get("content"))]
+            return "\n".join(texts), position if texts else None
     return "", None
 
 

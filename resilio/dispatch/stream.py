@@ -18,6 +18,7 @@ from resilio.dispatch.leg import Leg, forget_frames
 from resilio.errors import (
     ERROR_RULES,
     CheckDenied,
+    DeadlineExceeded,
     ErrorClass,
     ProviderError,
     ResilioError,
@@ -133,11 +134,11 @@ class Stream:
             if complete:
                 guard.flush()
             await guard.end(self._story(answer, usage, complete=complete, broken=broken))
-        except CheckDenied as denied:
+        except (CheckDenied, DeadlineExceeded) as denied:
             raise self._denied(denied) from denied
 
-    def _denied(self, denied: CheckDenied) -> StreamBroken:
-        """A check did not let the rest pass: settle what was used, and end it."""
+    def _denied(self, denied: CheckDenied | DeadlineExceeded) -> StreamBroken:
+        """A check did not let the rest pass, or not in time: settle what was used, and end it."""
         leg = self._leg
         if leg.complete:
             self._finished = self._finished or leg.finish()
@@ -146,7 +147,7 @@ class Stream:
         leg.ready.clear()
         if self._guard is not None:
             self._guard.ready.clear()
-        self._settle(complete=False, broken="denied")
+        self._settle(complete=False, broken="denied" if isinstance(denied, CheckDenied) else "deadline")
         return self._broken(denied)
 
     async def _mend(self, exc: ProviderError | TransportError) -> bool:
@@ -179,6 +180,7 @@ class Stream:
         if self._guard is not None and not is_error:
             answer = leg.answer()
             await self._pass(self._guard, answer, leg.usage(answer), complete=False, broken=broken)
+            self._guard.ready.clear()  # what was held back is no part of it
         self._settle(complete=False, broken=broken)
         if is_error:
             raise self._broken(exc) from exc

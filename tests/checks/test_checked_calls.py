@@ -221,6 +221,14 @@ async def test_a_function_redacts_the_last_turn_and_the_answer():
         assert (reply.text, reply.reasoning, reply.raw) == ("QUIET", "", {})
 
 
+async def test_a_request_without_a_text_of_the_users_cannot_be_redacted_by_a_function():
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
+    async with world(a=Script(answer="fine"), route=checks(own("shout", stage="before"))) as w:
+        with pytest.raises(CheckDenied, match="redacted a request without a text"):
+            await w.llm.complete("chat", [image])
+        assert w.calls("a") == 0
+
+
 # --- asking again ---------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import world
 
-from resilio import CheckDenied, StreamBroken
+from resilio import CheckDenied, DeadlineExceeded, StreamBroken
 from resilio.checks import Checks
 from resilio.config import load_config
 from resilio.dispatch.guard import Guard
@@ -154,6 +154,29 @@ async def test_a_partial_stream_is_held_against_its_checks_too():
             assert (error is None) is (final == "partial")
             assert "three" not in text_of(chunks)
             w.assert_idle()
+
+
+async def test_a_stream_whose_checks_are_not_done_by_the_deadline_ends_as_broken():
+    async with world(a=flowing("one two"), route={"checks": [own("hangs", timeout=50, on_error="allow")]}) as w:
+        began = w.now
+        chunks, error, reply = await read(w, deadline=5)
+        assert w.now - began == pytest.approx(5)
+        assert isinstance(error.__cause__, DeadlineExceeded)
+        assert not any(chunk.finish_reason for chunk in chunks)
+        assert (reply.complete, reply.broken, settled(w)[0].final) == (False, "deadline", "failed")
+        w.assert_idle()
+
+
+async def test_after_a_partial_stream_there_is_nothing_more():
+    tool = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"q":"x"}'}}
+    script = Script.of(Cut(4), answer=lambda body: {"content": "Let me see.", "tool_calls": [tool]})
+    async with world(a=script, route={"on_break": "partial", "checks": [check(regex="zz", stream="window")]}) as w:
+        async with w.llm.stream("chat", "hi") as stream:
+            chunks = [chunk async for chunk in stream]
+            with pytest.raises(StopAsyncIteration):
+                await anext(stream)
+        assert (stream.reply.complete, stream.reply.tool_calls) == (False, ())
+        assert stream.reply.text == text_of(chunks)
 
 
 async def test_a_stream_that_went_on_elsewhere_is_checked_as_a_whole():

@@ -199,3 +199,19 @@ def test_the_configuration_of_the_page_loads_and_is_free_of_useless_clocks(examp
 def test_the_python_example_of_the_page_runs(example_file, capsys):
     exec(compile(page("python"), "configuration.md", "exec"), {})
     assert capsys.readouterr().out.startswith("route chat: an answer or an error within 60 s\n")
+
+
+def test_checks_are_told_in_order_with_what_they_look_at_and_what_follows():
+    found = chat(
+        checks=[
+            {"name": "pin", "stage": "before", "regex": "[0-9]{4}", "then": "redact"},
+            {"name": "words", "stage": "after", "banned_words": ["x"], "then": "redact"},
+            {"name": "mine", "stage": "after", "function": "own_checks:allow"},
+        ]
+    )
+    assert found.checks == (
+        "pin: regex of what is asked, then redact",
+        "words: banned_words of the answer, of a stream while it flows, then redact",
+        "mine: function own_checks:allow of the answer, then as it says",
+    )
+    assert chat().checks == ()
