@@ -463,10 +463,8 @@ async def test_a_reload_keeps_what_was_spent_and_takes_the_new_limit():
 
 @pytest.mark.parametrize("policy", ["error", "partial", "continue"])
 async def test_a_stream_that_passes_its_reservation_ends_when_the_budget_has_nothing_left(policy, monkeypatch):
-    heeds = chat._completion
-    monkeypatch.setattr(
-        chat, "_completion", lambda script, body, *rest: heeds(script, {**body, "max_tokens": None}, *rest)
-    )
+    heeds = chat._said
+    monkeypatch.setattr(chat, "_said", lambda script, body, *rest: heeds(script, {**body, "max_tokens": None}, *rest))
     endless = Script(answer="word " * 2000, first_token=Fixed(0.1), tokens_per_second=100)
     route = {"max_output_tokens": 100, "on_break": policy}
     async with world(a=endless, b=OK, route=route, budgets=[{**DAY, "limit_tokens": 800, "stop_streams": True}]) as w:
