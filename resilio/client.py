@@ -59,6 +59,9 @@ MAX_PRICE_WAIT = 3600.0
 CACHE_FEATURE: Final = "semantic cache"
 """What reports and rules know the embeddings of questions by: one batch holds those of many callers."""
 
+JUDGE_FEATURE: Final = "resilio-judge"
+"""What they know the audits of the semantic cache by."""
+
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
@@ -740,8 +743,15 @@ class Client:
         return self._engine
 
     async def _judge(self, route: str, prompt: str) -> str:
-        """Ask a route whether two answers agree, for audits of the semantic cache."""
-        return (await self.complete(route, prompt, feature="resilio-judge", cache="skip")).text
+        """Ask a route whether two answers agree, for audits of the semantic cache.
+
+        In the scope of nobody and at nobody's cost: the call that is audited has its answer, and its scope may be over.
+        """
+        token = _scope.set(_NO_SCOPE)
+        try:
+            return (await self.complete(route, prompt, feature=JUDGE_FEATURE, cache="skip")).text
+        finally:
+            _scope.reset(token)
 
     # --- inside ------------------------------------------------------------------------------
 

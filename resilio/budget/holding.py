@@ -115,7 +115,7 @@ class Holding(Generic[A]):
     """
 
     __slots__ = (
-        "_account", "block", "blocks", "budget", "by_hand", "due", "entity", "flow", "gone", "left", "limit",
+        "_account", "asked", "block", "blocks", "budget", "by_hand", "due", "entity", "flow", "gone", "left", "limit",
         "refused", "refused_until", "span", "used_at", "wanted",
     )  # fmt: skip
 
@@ -126,6 +126,8 @@ class Holding(Generic[A]):
         self.by_hand = False
         self.flow = BudgetFlow(self.limit, budget.soft_of(self.limit))
         self.left = self.limit
+        self.asked = False
+        """The ledger has said what is spent in this window, by others and before we began."""
         self.used_at = -math.inf
         self.wanted = 0
         """Units that callers wait for."""
@@ -152,7 +154,10 @@ class Holding(Generic[A]):
         if wall < span.end and (wall >= span.start or window.slides):
             return False
         self.span = window.at(wall)
-        return self._begin(now)
+        # Of a sliding window most still counts, and what others have spent of it the ledger has yet to say: going by
+        # our own part until then would tell the soft limit anew with each part.
+        slid = window.slides and span.name in self.span.counted
+        return self._begin(now, self.flow.spent if slid else None)
 
     def rebudget(self, now: float, wall: float, budget: Budget) -> bool:
         """Another configuration: the budget keeps its name and may have another window and limit. As for `roll`."""
@@ -162,7 +167,7 @@ class Holding(Generic[A]):
         self.set_limit(now, limit)
         return self._begin(now)
 
-    def _begin(self, now: float) -> bool:
+    def _begin(self, now: float, spent: int | None = None) -> bool:
         if self.blocks.get(self.span.name) is self.block:  # only its bounds were found anew
             return False
         block = self.blocks.get(self.span.name)
@@ -172,7 +177,8 @@ class Holding(Generic[A]):
         self.block = block
         self.left = self.limit
         self.refused_until = -math.inf
-        self.flow.reset(now, self.spent_here())
+        self.asked = spent is not None and self.asked
+        self.flow.reset(now, self.spent_here() if spent is None else spent)
         return True
 
     def spent_here(self) -> int:
@@ -216,6 +222,7 @@ class Holding(Generic[A]):
 
     def known(self, now: float, durable: int) -> None:
         """The ledger says how much of what counts now is spent and durable, by anybody."""
+        self.asked = True
         spent = durable + self.pending_here()
         if spent < self.flow.spent and self.budget.window.slides:
             self.flow.reset(now, spent)

@@ -79,13 +79,13 @@ class Dispatcher:
     async def complete(self, call: Call) -> Reply:
         """One whole answer, a partial one that says so, or the precise error that ends the call."""
         await self.checked.before(call)
-        slot = self._slot(call, stream=False)
+        slot = await self._slot(call, stream=False)
         return await (self._complete(call) if slot is None else self.cached.complete(call, slot, self._complete))
 
     async def open_stream(self, call: Call) -> Stream:
         """A stream that has its first content; whatever failed before it left no trace but its attempts."""
         await self.checked.before(call)
-        slot = self._slot(call, stream=True)
+        slot = await self._slot(call, stream=True)
         return await (self._open(call) if slot is None else self.cached.open_stream(call, slot, self._open))
 
     async def embed(self, call: Call) -> EmbeddingReply:
@@ -107,11 +107,15 @@ class Dispatcher:
         call.succeed(got.reply)
         return got
 
-    def _slot(self, call: Call, *, stream: bool) -> Slot | None:
+    async def _slot(self, call: Call, *, stream: bool) -> Slot | None:
         """Where the call may look before anybody is asked; None: nowhere."""
         route = self._engine.supervisor.routes.get(call.request.route)
         if route is not None and route.settings.descent is not None:
-            call.serving = self.levels.of(call, route.settings)
+            try:
+                call.serving = await self.levels.of(call, route.settings)
+            except BaseException as exc:  # cancelled while the ledger was asked
+                call.fail(exc)
+                raise
             if call.serving is not None and not call.serving.allows("cache"):
                 return None
         return self.cached.slot(call, stream=stream)

@@ -6,7 +6,7 @@ route and entity; who is served in full has none, so that a million users cost n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from resilio.config import RouteSettings
 from resilio.dispatch.call import Call
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from resilio.spending import Purse
 
 __all__ = ["ServiceLevels", "Serving"]
+
+
+LEDGER: Final = 1.0
+"""Seconds for which a call waits to hear what its entity has spent; then it goes by what is known here."""
 
 
 class Serving(NamedTuple):
@@ -48,11 +52,15 @@ class ServiceLevels:
         self._flows: dict[tuple[str, str, str], ServiceFlow] = {}
         """Of those below full, by route, account and entity."""
 
-    def of(self, call: Call, route: RouteSettings) -> Serving | None:
-        """What this call may have of a route; None: everything."""
+    async def of(self, call: Call, route: RouteSettings) -> Serving | None:
+        """What this call may have of a route; None: everything.
+
+        An entity that is new here may have spent all it has elsewhere, or before it was forgotten: the ledger is asked.
+        """
         spending = self._engine.spending
         if route.descent is None or not spending.budgets:
             return None
+        await spending.know(call.request.identity, min(call.until, self._engine.clock() + LEDGER))
         found: Serving | None = None
         for purse in spending.current(call.request.identity):
             flow = self._observed(route, purse)

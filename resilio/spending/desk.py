@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Final
 
@@ -428,6 +429,19 @@ class Spending:
             if holding.roll(self._clock(), self._wall()):
                 self._rolled(holding)
         return found
+
+    async def know(self, identity: Identity, until: float) -> None:
+        """Wait until the ledger has said once what was spent of each budget a call of this identity draws on.
+
+        Args:
+            identity: Whose.
+            until: Monotonic instant after which it goes on without; so it does where the ledger cannot be read.
+        """
+        for holding in self.current(identity):
+            if not holding.asked:
+                with suppress(LedgerUnavailable, TimeoutError):
+                    async with asyncio.timeout(max(0.0, until - self._clock())):
+                        await self._clerk.know(holding)
 
     async def usage(self, identity: Identity) -> tuple[BudgetUsage, ...]:
         """What is spent and left of every budget a call of this identity would draw on.

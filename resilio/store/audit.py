@@ -19,7 +19,17 @@ from typing import Any, Final, NamedTuple
 from resilio.errors import LedgerUnavailable
 from resilio.store.base import Account, Entry
 from resilio.store.books import KINDS, LEDGER
-from resilio.store.files import FILE_ERRORS, SUFFIXES, connect, in_use, make, set_aside, set_aside_files, unavailable
+from resilio.store.files import (
+    FILE_ERRORS,
+    SUFFIXES,
+    connect,
+    door,
+    in_use,
+    make,
+    set_aside,
+    set_aside_files,
+    unavailable,
+)
 
 __all__ = ["Audit", "Difference", "Repair", "Standing", "audit", "entries", "repair", "standings"]
 
@@ -192,25 +202,30 @@ def repair(path: Path, *, wall: Callable[[], float] = time.time) -> Repair:
         LedgerUnavailable: There is nothing to repair, a process still uses it, or there is no room.
     """
     try:
-        if in_use(path):
-            raise LedgerUnavailable(str(path), "a process still uses it", "stop all that use it first")
-        damaged = set_aside_files(path) if path.exists() else set_aside(path)
-        if damaged is None:
-            raise LedgerUnavailable(str(path), "there is no such file, and none that was set aside")
-        beside = path.with_name(f"{path.name}.repaired")
-        beside.unlink(missing_ok=True)
-        make(beside, LEDGER)
-        done = Repair(str(path), str(damaged))
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.repair-") as folder:
-            copy = _readable_copy(damaged, beside, Path(folder))
-            with closing(connect(copy, LEDGER)) as source, closing(connect(beside, LEDGER)) as target:
-                _carry_over(source, target, done, wall())
-        held = Path(f"{damaged}-held")
-        if held.is_dir() and done.claims:  # who opens it next reads there what was in use
-            shutil.copytree(held, f"{path}-held", dirs_exist_ok=True)
-        beside.rename(path)
+        with door(path, alone=True):
+            return _repaired(path, wall)
     except FILE_ERRORS as exc:
         raise unavailable(path, exc) from exc
+
+
+def _repaired(path: Path, wall: Callable[[], float]) -> Repair:
+    if in_use(path):
+        raise LedgerUnavailable(str(path), "a process still uses it", "stop all that use it first")
+    damaged = set_aside_files(path) if path.exists() else set_aside(path)
+    if damaged is None:
+        raise LedgerUnavailable(str(path), "there is no such file, and none that was set aside")
+    beside = path.with_name(f"{path.name}.repaired")
+    beside.unlink(missing_ok=True)
+    make(beside, LEDGER)
+    done = Repair(str(path), str(damaged))
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.repair-") as folder:
+        copy = _readable_copy(damaged, beside, Path(folder))
+        with closing(connect(copy, LEDGER)) as source, closing(connect(beside, LEDGER)) as target:
+            _carry_over(source, target, done, wall())
+    held = Path(f"{damaged}-held")
+    if held.is_dir() and done.claims:  # who opens it next reads there what was in use
+        shutil.copytree(held, f"{path}-held", dirs_exist_ok=True)
+    beside.rename(path)
     return done
 
 

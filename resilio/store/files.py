@@ -13,7 +13,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ __all__ = [
     "FILE_ERRORS",
     "Layout",
     "connect",
+    "door",
     "in_use",
     "is_corrupt",
     "make",
@@ -37,6 +38,7 @@ logger = logging.getLogger("resilio")
 
 BUSY_TIMEOUT: Final = 10.0
 """Seconds to wait for another process that writes."""
+_DOOR_PAUSE: Final = 0.02
 ASIDE: Final = ".corrupt-"
 SUFFIXES: Final = ("", "-wal", "-held")
 """What belongs together. Not the index of the log (-shm): SQLite makes it anew."""
@@ -234,6 +236,41 @@ def in_use(path: Path) -> bool:
             return True
         taken.close(remove=False)
     return False
+
+
+@contextlib.contextmanager
+def door(path: Path, *, alone: bool) -> Iterator[None]:
+    """Keep apart who opens a file and who repairs it: neither sees the other halfway.
+
+    What is locked is the folder, which stays where it is while files in it are renamed, and needs no file of its own.
+
+    Args:
+        path: The file.
+        alone: Nobody else may open or repair meanwhile; False: others may open, too.
+
+    Raises:
+        LedgerUnavailable: Somebody else was at it all the time that was waited; or there is no such folder.
+    """
+    import fcntl
+
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise LedgerUnavailable(str(path), _REASONS[sqlite3.SQLITE_CANTOPEN]) from exc
+    try:
+        until = time.monotonic() + (0.0 if alone else BUSY_TIMEOUT)
+        while True:
+            try:
+                fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    what = "opens or repairs it" if alone else "repairs it"
+                    raise LedgerUnavailable(str(path), f"another process {what}", "try again when it is done") from None
+                time.sleep(_DOOR_PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def set_aside_files(path: Path) -> Path:

@@ -25,7 +25,7 @@ from resilio.errors import LedgerUnavailable
 from resilio.store.base import Account, Claimed, Entry
 from resilio.store.books import LEDGER, Books
 from resilio.store.checks import check_claim, check_entries, check_units
-from resilio.store.files import opened, unavailable
+from resilio.store.files import door, opened, unavailable
 from resilio.store.held import Held, HeldFile
 from resilio.store.writer import Job, Writer
 
@@ -325,6 +325,17 @@ class SqliteLedger:
 
 def _open(path: Path, boot: str, wall: Callable[[], float], check: bool) -> tuple[Books, HeldFile]:
     """In the thread: everything that opening takes."""
+    try:
+        with door(path, alone=False):  # a repair must not move the file away before we are seen to use it
+            return _entered(path, boot, wall, check)
+    except ImportError as exc:
+        why = "this system has no locks on files (fcntl), and without them nobody can tell who lives"
+        raise LedgerUnavailable(str(path), why) from exc
+    except OSError as exc:
+        raise unavailable(path, exc) from exc
+
+
+def _entered(path: Path, boot: str, wall: Callable[[], float], check: bool) -> tuple[Books, HeldFile]:
     connection = opened(path, LEDGER, check=check)
     held = None
     try:
@@ -337,10 +348,7 @@ def _open(path: Path, boot: str, wall: Callable[[], float], check: bool) -> tupl
         connection.close()
         if held is not None:
             held.close(remove=True)
-        if isinstance(exc, ImportError):
-            why = "this system has no locks on files (fcntl), and without them nobody can tell who lives"
-            raise LedgerUnavailable(str(path), why) from exc
-        if isinstance(exc, Exception):
+        if isinstance(exc, Exception) and not isinstance(exc, ImportError):
             raise unavailable(path, exc) from exc
         raise
     return books, held

@@ -131,6 +131,16 @@ async def test_a_call_that_names_no_entity_is_none_of_its_budget_and_one_not_lis
             await w.llm.complete("chat", "hi", user="mallory", max_tokens=1)
 
 
+async def test_an_audit_of_the_cache_is_paid_by_its_own_feature_and_not_by_the_caller_in_whose_scope_it_runs():
+    book = Book()
+    budgets = [DAY, {"per": "feature", "window": "day", "limit_tokens": 1000}]
+    async with world(a=OK, model=PRICED, route=ROUTE, budgets=budgets, ledger=SharedLedger(book)) as w:
+        with w.llm.scope(user="alice", feature="search", max_cost_usd=0.0, deadline=0.05):
+            assert await w.llm._judge("chat", "the same?") == "fine"
+        await written(w)
+        assert {account.entity for account in book.balances()} == {"resilio-judge"}
+
+
 async def test_an_answer_without_limit_is_refused_where_a_budget_applies_and_says_what_to_set():
     async with world(a=OK, budgets=[DAY]) as w:
         with pytest.raises(BudgetExceeded, match="set max_tokens or the route's max_output_tokens"):
@@ -453,10 +463,8 @@ async def test_a_reload_keeps_what_was_spent_and_takes_the_new_limit():
 
 @pytest.mark.parametrize("policy", ["error", "partial", "continue"])
 async def test_a_stream_that_passes_its_reservation_ends_when_the_budget_has_nothing_left(policy, monkeypatch):
-    heeds = chat._completion
-    monkeypatch.setattr(
-        chat, "_completion", lambda script, body, *rest: heeds(script, {**body, "max_tokens": None}, *rest)
-    )
+    heeds = chat._said
+    monkeypatch.setattr(chat, "_said", lambda script, body, *rest: heeds(script, {**body, "max_tokens": None}, *rest))
     endless = Script(answer="word " * 2000, first_token=Fixed(0.1), tokens_per_second=100)
     route = {"max_output_tokens": 100, "on_break": policy}
     async with world(a=endless, b=OK, route=route, budgets=[{**DAY, "limit_tokens": 800, "stop_streams": True}]) as w:

@@ -5,16 +5,19 @@ from contextlib import asynccontextmanager
 
 import pytest
 from shared_ledger import Book, SharedLedger
+from world import world
 
 from resilio import BudgetExceeded
 from resilio.budget import Need
 from resilio.config import BudgetSettings
+from resilio.events import CallSettled
 from resilio.models import Identity
 from resilio.spending import Spending
 from resilio.spending.clerk import IDLE, KEEP
 from resilio.store import Entry
 from resilio.store.memory import MemoryLedger
 from resilio.testing.loop import WALL_START
+from resilio.testing.script import Script
 
 ALICE = Identity(user="alice")
 DAY = BudgetSettings(per="user", window="day", limit_tokens=1000)
@@ -190,3 +193,49 @@ async def test_one_entity_that_is_idle_for_long_keeps_nothing_of_another_from_go
         assert sum(book.claims[ledger].values()) > 0
         await asyncio.sleep(2 * IDLE)
         assert not sum(book.claims[ledger].values()), "of either"
+
+
+async def test_a_sliding_window_that_others_have_spent_tells_its_soft_limit_once():
+    book, told = Book(), []
+    window = BudgetSettings(per="user", window=240, kind="sliding", limit_tokens=1000)
+    async with spending(SharedLedger(book), window) as other:
+        (await reserving(other, 850)).settle(used(850))
+    async with spending(SharedLedger(book, delay=0.01), window) as desk:
+        desk._emit = told.append
+        for _ in range(15):  # parts of the window, of 10 s each
+            (await reserving(desk, 1)).settle(used(1))
+            await asyncio.sleep(10)
+        assert [change.dest for change in told] == ["soft_exceeded"]
+        await asyncio.sleep(200)
+        (await reserving(desk, 1)).settle(used(1))
+        await asyncio.sleep(1)
+        assert [change.dest for change in told] == ["soft_exceeded", "open"]
+
+
+async def test_an_entity_that_was_forgotten_is_served_at_its_level_from_its_first_call_on():
+    book = Book()
+    routes = {
+        "chat": {
+            "targets": ["a/m"], "max_output_tokens": 10, "descent": {"economy": 0.5},
+            "ladder": ["full", {"simpler": "small"}],
+        },
+        "small": {"targets": ["b/m"], "max_output_tokens": 10},
+    }  # fmt: skip
+    day = {"per": "user", "window": "day", "limit_tokens": 1000}
+    async with spending(SharedLedger(book)) as earlier:
+        (await reserving(earlier, 600)).settle(used(600))
+    async with world(
+        a=Script(answer="large"), b=Script(answer="small"), routes=routes, budgets=[day],
+        ledger=SharedLedger(book, delay=0.05),
+    ) as w:  # fmt: skip
+        for _ in range(2):
+            assert (await w.llm.complete("chat", "hi", user="alice")).text == "small"
+            await asyncio.sleep(2 * KEEP + 2 * IDLE)
+            assert not w.llm.engine.spending.holdings
+        task = asyncio.create_task(w.llm.complete("chat", "hi", user="alice"))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        w.assert_idle()
+        assert [event.final for event in w.events if isinstance(event, CallSettled)][-1] == "cancelled"

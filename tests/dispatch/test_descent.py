@@ -42,6 +42,7 @@ def spent_world(route, *, budgets=BUDGET, **more):
 def spend(w, share, user="ann"):
     """As if so much of the user's budget had been spent by now."""
     (purse,) = w.llm.engine.spending.current(Identity(user=user))
+    purse.asked = True  # or the ledger would say that it was not
     purse.flow.spend(w.now, int(share * purse.limit))
 
 
@@ -122,6 +123,7 @@ async def test_the_budget_that_is_spent_furthest_decides(route):
     budgets = [*BUDGET, {"per": "organisation", "window": "day", "limit_tokens": 1000}]
     async with spent_world(route, budgets=budgets) as w:
         user, organisation = w.llm.engine.spending.current(Identity(user="ann", organisation="acme"))
+        user.asked = organisation.asked = True
         user.flow.spend(w.now, 850)
         organisation.flow.spend(w.now, 960)
         with pytest.raises(ServiceReduced, match="organisation/day"):

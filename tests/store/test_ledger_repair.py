@@ -6,9 +6,11 @@ import pytest
 from ledgers import ALICE, claimed, opened, spending, spent_by
 
 from resilio.errors import LedgerUnavailable
-from resilio.store import Entry
+from resilio.store import Entry, sqlite
+from resilio.store import audit as audit_module
 from resilio.store.audit import Difference, audit, entries, repair, standings
 from resilio.store.files import set_aside
+from resilio.store.held import HeldFile
 
 BOB = ALICE._replace(entity="bob")
 ENTRIES = 600
@@ -172,6 +174,45 @@ async def test_a_ledger_in_use_is_not_repaired(path):
     await ledger.settle([spending(1)])
     await ledger.aclose()
     assert audit(path).clean
+
+
+async def test_a_ledger_is_not_repaired_while_somebody_opens_it(path, monkeypatch):
+    await fill(path)
+    create = HeldFile.create
+    tried = []
+
+    def halfway(folder):
+        with pytest.raises(LedgerUnavailable, match="another process opens or repairs it"):
+            repair(path)
+        tried.append(folder)
+        return create(folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(HeldFile, "create", halfway)
+        ledger = await opened(path)
+    assert tried
+    await ledger.aclose()
+    assert audit(path).entries == ENTRIES
+
+
+async def test_a_ledger_is_neither_opened_nor_repaired_again_while_it_is_repaired(path, monkeypatch):
+    await fill(path)
+    carry_over = audit_module._carry_over
+    refused = []
+
+    def halfway(*args):
+        for use in (lambda: sqlite._open(path, "boot", lambda: 5.0, True), lambda: repair(path)):
+            with pytest.raises(LedgerUnavailable, match=r"another process .*repairs it"):
+                use()
+            refused.append(use)
+        carry_over(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("resilio.store.files.BUSY_TIMEOUT", 0.0)
+        patched.setattr(audit_module, "_carry_over", halfway)
+        repair(path)
+    assert len(refused) == 2
+    assert audit(path).entries == ENTRIES
 
 
 def test_without_any_file_there_is_nothing_to_repair(path):
