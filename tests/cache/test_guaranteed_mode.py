@@ -1,15 +1,16 @@
 """Guaranteed mode through the engine: who is audited, what is served, and what an audit does to entries."""
 
 import asyncio
+import contextlib
 
 import pytest
 from test_near_calls import ASKED, REWORDED, SEMANTIC, ask, numbered, with_
 from world import world
 
 from resilio.config import load_config
-from resilio.errors import ConfigError, Exhausted
+from resilio.errors import ConfigError, Exhausted, ResilioError
 from resilio.events import CacheThresholdChanged
-from resilio.testing.faults import Error
+from resilio.testing.faults import Error, Refusal
 from resilio.testing.script import Script
 
 SAME = Script(answer="Plants do it with chlorophyll")
@@ -118,6 +119,17 @@ async def test_a_failed_call_and_a_failed_comparison_count_for_nothing():
         cache.guarantee._agree = broken
         assert (await ask(w, REWORDED)).text
         assert (bound(w).audits, cache.statistics().failures) == (1, 1)
+
+
+@pytest.mark.parametrize("how", ["refusal", "content_filter"])
+async def test_an_answer_that_may_not_be_kept_is_compared_all_the_same(how):
+    async with world(a=SAME, cache=guaranteed(audit=1.0)) as w:
+        await ask(w, ASKED)
+        w.providers["a"].script = Script.of(Refusal(how))
+        with contextlib.suppress(ResilioError):
+            assert (await ask(w, REWORDED)).cached is None
+        assert (bound(w).audits, bound(w).disagreements) == (2, 1), "else what models refuse would never be counted"
+        assert w.llm.status().caches["semantic"].entries == 0, "it disagreed, and the fresh one is not kept"
 
 
 async def test_an_audit_under_way_when_the_mode_is_turned_off_keeps_its_answer():

@@ -96,7 +96,7 @@ class Guarantee:
         Args:
             audit: The audit.
             question: What was asked.
-            fresh: The model's answer; None: one that is no text (it called tools), which no kept answer agrees with.
+            fresh: The model's answer; None: it refused, or called tools, and no kept answer agrees with that.
 
         Returns:
             Whether the kept answer says the same. True without one: there is nothing wrong about it.
