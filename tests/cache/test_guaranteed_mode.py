@@ -7,6 +7,7 @@ import pytest
 from test_near_calls import ASKED, REWORDED, SEMANTIC, ask, numbered, with_
 from world import world
 
+from resilio.cache.semantic import Found
 from resilio.config import load_config
 from resilio.errors import ConfigError, Exhausted, ResilioError
 from resilio.events import CacheThresholdChanged
@@ -191,6 +192,33 @@ async def test_what_was_learned_outlives_the_process_and_a_reload_of_other_terms
         await w.llm.reload(load_config({**_document(w), "cache": strict}))
         assert w.llm.status().caches["semantic"].bounds[""].threshold is None, "too little evidence for that"
         assert bound(w).audits == audits
+
+
+async def test_what_was_saved_is_not_lost_to_requests_that_come_while_it_is_loaded(tmp_path):
+    settings = guaranteed(path=str(tmp_path))
+    async with world(a=SAME, cache=settings) as w:
+        await ask_until_open(w, wordings())
+        audits = bound(w).audits
+    async with world(a=SAME, cache=settings) as w:
+        guarantee = w.llm._dispatcher.cached.near.cache.guarantee
+        audit = guarantee.opened("", Found(None, -1.0))
+        assert await guarantee.decide(audit, ASKED, "answer"), "over before the file was read"
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (bound(w).audits, bound(w).threshold is None) == (audits + 1, False)
+
+
+async def test_an_audit_under_way_when_other_guards_come_into_force_is_not_counted():
+    async with world(a=SAME, cache=guaranteed(profile="default")) as w:
+        await ask(w, ASKED)
+        asking = asyncio.create_task(w.llm.complete("chat", REWORDED))
+        await asyncio.sleep(0)
+        await w.llm.reload({**_document(w), "cache": guaranteed()})
+        assert (await asking).cached is None
+        await w.llm._dispatcher.cached.near.cache.settled()
+        assert w.llm.status().caches["semantic"].bounds.get("") is None
+        await ask(w, REWORDED + "?")
+        assert (bound(w).audits, bound(w).epoch) == (1, 1)
 
 
 def _document(w):
