@@ -209,11 +209,12 @@ async def test_what_was_saved_is_not_lost_to_requests_that_come_while_it_is_load
 
 
 async def test_an_audit_under_way_when_other_guards_come_into_force_is_not_counted():
-    async with world(a=SAME, cache=guaranteed(profile="default")) as w:
+    async with world(a=numbered(), cache=guaranteed(profile="default")) as w:
         await ask(w, ASKED)
         asking = asyncio.create_task(w.llm.complete("chat", REWORDED))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.5)
         await w.llm.reload({**_document(w), "cache": guaranteed()})
+        assert w.llm.status().caches["semantic"].bounds == {}, "the other guards hold from now on"
         assert (await asking).cached is None
         await w.llm._dispatcher.cached.near.cache.settled()
         assert w.llm.status().caches["semantic"].bounds.get("") is None
