@@ -15,7 +15,7 @@ from resilio.cache.control import USE, CacheControl, CacheMode, cache_control
 from resilio.cache.exact import Backend, CacheStatistics, Entry, ExactCache
 from resilio.cache.keys import Key, exact_key, fingerprints, tenant
 from resilio.cache.owner import Owner, Purge
-from resilio.cache.recording import CachedReply, Recording, Tape, keepable, record
+from resilio.cache.recording import CachedReply, Recording, Tape, answered, keepable, record
 from resilio.cache.single_flight import Seat, SingleFlight
 from resilio.config.settings import ExactCacheSettings
 
@@ -36,6 +36,7 @@ __all__ = [
     "Seat",
     "SingleFlight",
     "Tape",
+    "answered",
     "cache_control",
     "exact_key",
     "fingerprints",

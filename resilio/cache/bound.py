@@ -221,6 +221,18 @@ class ErrorBound:
             changed_at=self._changed_at,
         )
 
+    def go_on_with(self, later: ErrorBound, now: float) -> bool:
+        """Count what another one has counted since this one was saved.
+
+        Returns:
+            False: it has seen a change, or more than it remembers one by one, and stands better alone.
+        """
+        if later._audits_before or later._audits > len(later._recent):
+            return False
+        for similarity, disagreed in later._recent:
+            self.audited(similarity, not disagreed, now)
+        return True
+
     # --- across restarts -------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:

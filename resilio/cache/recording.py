@@ -15,7 +15,7 @@ import orjson
 
 from resilio.models import Chunk, Level, Reply, ToolCall, ToolCallDelta, Usage
 
-__all__ = ["CachedReply", "Recording", "Tape", "keepable", "record"]
+__all__ = ["CachedReply", "Recording", "Tape", "answered", "keepable", "record"]
 
 OVERHEAD: Final = 640
 """Bytes an entry takes beside its contents: index, queue of eviction, objects. Measured by `benchmarks/cache.py`."""
@@ -60,6 +60,11 @@ class Recording(NamedTuple):
         yield Chunk(finish_reason=self.finish_reason, usage=None if self.usage.estimated else self.usage)
 
 
+def answered(reply: Reply) -> bool:
+    """Whether this is what a model of the route itself said, to the end, whether or not it may be served again."""
+    return reply.complete and reply.level is Level.FULL and reply.cached is None
+
+
 def keepable(reply: Reply, *, limited: bool) -> bool:
     """Whether an answer may be served again.
 
@@ -74,9 +79,7 @@ def keepable(reply: Reply, *, limited: bool) -> bool:
             that was cut without any is not kept.
     """
     return (
-        reply.complete
-        and reply.level is Level.FULL
-        and reply.cached is None
+        answered(reply)
         and not reply.refusal
         and not reply.seams
         and all(check.action == "allowed" for check in reply.checks if check.stage == "after")

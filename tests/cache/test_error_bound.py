@@ -170,6 +170,20 @@ def test_a_state_goes_through_json_and_goes_on_as_if_nothing_had_happened(rng):
     assert one.epoch > 1
 
 
+def test_what_was_counted_while_a_state_was_loaded_is_added_to_it():
+    before, meanwhile = ErrorBound(FIVE, 0.0), ErrorBound(FIVE, 0.0)
+    fed(before, 110)
+    fed(meanwhile, 20)
+    fed(meanwhile, 1, agree=False)
+    assert before.go_on_with(meanwhile, 1.0)
+    found = before.statistics()
+    assert (found.audits, found.disagreements) == (131, 1)
+    assert before.threshold == 0.6, "opened by the look after 125"
+    fed(meanwhile, WINDOW)
+    assert not before.go_on_with(meanwhile, 1.0), "not all of it is remembered one by one"
+    assert before.statistics() == found
+
+
 def test_the_counts_hold_under_stricter_terms_and_the_threshold_follows():
     bound = ErrorBound(FIVE, 0.0)
     fed(bound, 200)

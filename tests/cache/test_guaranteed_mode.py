@@ -1,15 +1,17 @@
 """Guaranteed mode through the engine: who is audited, what is served, and what an audit does to entries."""
 
 import asyncio
+import contextlib
 
 import pytest
 from test_near_calls import ASKED, REWORDED, SEMANTIC, ask, numbered, with_
 from world import world
 
+from resilio.cache.semantic import Found
 from resilio.config import load_config
-from resilio.errors import ConfigError, Exhausted
+from resilio.errors import ConfigError, Exhausted, ResilioError
 from resilio.events import CacheThresholdChanged
-from resilio.testing.faults import Error
+from resilio.testing.faults import Error, Refusal
 from resilio.testing.script import Script
 
 SAME = Script(answer="Plants do it with chlorophyll")
@@ -120,6 +122,17 @@ async def test_a_failed_call_and_a_failed_comparison_count_for_nothing():
         assert (bound(w).audits, cache.statistics().failures) == (1, 1)
 
 
+@pytest.mark.parametrize("how", ["refusal", "content_filter"])
+async def test_an_answer_that_may_not_be_kept_is_compared_all_the_same(how):
+    async with world(a=SAME, cache=guaranteed(audit=1.0)) as w:
+        await ask(w, ASKED)
+        w.providers["a"].script = Script.of(Refusal(how))
+        with contextlib.suppress(ResilioError):
+            assert (await ask(w, REWORDED)).cached is None
+        assert (bound(w).audits, bound(w).disagreements) == (2, 1), "else what models refuse would never be counted"
+        assert w.llm.status().caches["semantic"].entries == 0, "it disagreed, and the fresh one is not kept"
+
+
 async def test_an_audit_under_way_when_the_mode_is_turned_off_keeps_its_answer():
     async with world(a=numbered(), cache=guaranteed(audit=1.0)) as w:
         await ask(w, ASKED)
@@ -179,6 +192,34 @@ async def test_what_was_learned_outlives_the_process_and_a_reload_of_other_terms
         await w.llm.reload(load_config({**_document(w), "cache": strict}))
         assert w.llm.status().caches["semantic"].bounds[""].threshold is None, "too little evidence for that"
         assert bound(w).audits == audits
+
+
+async def test_what_was_saved_is_not_lost_to_requests_that_come_while_it_is_loaded(tmp_path):
+    settings = guaranteed(path=str(tmp_path))
+    async with world(a=SAME, cache=settings) as w:
+        await ask_until_open(w, wordings())
+        audits = bound(w).audits
+    async with world(a=SAME, cache=settings) as w:
+        guarantee = w.llm._dispatcher.cached.near.cache.guarantee
+        audit = guarantee.opened("", Found(None, -1.0))
+        assert await guarantee.decide(audit, ASKED, "answer"), "over before the file was read"
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (bound(w).audits, bound(w).threshold is None) == (audits + 1, False)
+
+
+async def test_an_audit_under_way_when_other_guards_come_into_force_is_not_counted():
+    async with world(a=numbered(), cache=guaranteed(profile="default")) as w:
+        await ask(w, ASKED)
+        asking = asyncio.create_task(w.llm.complete("chat", REWORDED))
+        await asyncio.sleep(0.5)
+        await w.llm.reload({**_document(w), "cache": guaranteed()})
+        assert w.llm.status().caches["semantic"].bounds == {}, "the other guards hold from now on"
+        assert (await asking).cached is None
+        await w.llm._dispatcher.cached.near.cache.settled()
+        assert w.llm.status().caches["semantic"].bounds.get("") is None
+        await ask(w, REWORDED + "?")
+        assert (bound(w).audits, bound(w).epoch) == (1, 1)
 
 
 def _document(w):

@@ -221,7 +221,7 @@ async def test_a_cache_that_was_closed_keeps_finds_and_audits_nothing_and_starts
     await it.aclose()
     assert it.keep(place("another"), recording("a")) is None
     assert await find(it, "question") == NOTHING
-    it.audit(None, place("question"), recording("a"))
+    it.audit(None, place("question"), "a", recording("a"))
     assert (len(it), it.statistics().bytes, it.purge(Purge())) == (0, 0, 0)
     assert not it._tasks
 

@@ -105,11 +105,14 @@ class Disk:
     async def _load(self, folder: Folder) -> None:
         shift = self._wall() - self._clock()
         try:
+            # The bounds first: until they are there, each request is audited.
+            if self._cache.guarantee is not None:
+                bounds = await self._in_thread(folder.read_bounds)
+                if (guarantee := self._cache.guarantee) is not None:
+                    guarantee.restore(bounds)
             saved = await self._in_thread(lambda: list(folder.read(wall_minus_now=shift)))
             for partition in saved:
                 await self._take_in(partition)
-            if (guarantee := self._cache.guarantee) is not None:
-                guarantee.restore(await self._in_thread(folder.read_bounds))
         except Exception as exc:
             logger.warning("semantic cache: not all could be loaded: %s: %s", type(exc).__name__, exc)
         finally:

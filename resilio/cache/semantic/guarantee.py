@@ -34,6 +34,8 @@ class Audit(NamedTuple):
     namespace: str
     epoch: int
     """When the coin was tossed."""
+    basis: str
+    """What the counts stood on then."""
     entry: NearEntry | None
     """What would have been served at the loosest threshold."""
     similarity: float
@@ -88,7 +90,7 @@ class Guarantee:
     def opened(self, namespace: str, found: Found) -> Audit:
         """An audit, of what was found at the loosest threshold."""
         similarity = NOTHING_NEAR if found.entry is None else found.similarity
-        return Audit(namespace, self._of(namespace).epoch, found.entry, similarity)
+        return Audit(namespace, self._of(namespace).epoch, self._basis, found.entry, similarity)
 
     async def decide(self, audit: Audit, question: str, fresh: str | None) -> bool:
         """Compare, and count it.
@@ -96,7 +98,7 @@ class Guarantee:
         Args:
             audit: The audit.
             question: What was asked.
-            fresh: The model's answer; None: one that is no text (it called tools), which no kept answer agrees with.
+            fresh: The model's answer; None: it refused, or called tools, and no kept answer agrees with that.
 
         Returns:
             Whether the kept answer says the same. True without one: there is nothing wrong about it.
@@ -106,6 +108,8 @@ class Guarantee:
         """
         entry = audit.entry
         same = entry is None or (fresh is not None and await self._agree(question, entry.recording.text, fresh))
+        if audit.basis != self._basis:  # other guards chose the entry, say: the counts are not about that any more
+            return same
         bound = self._of(audit.namespace)
         change = bound.audited(audit.similarity, same, self._clock(), epoch=audit.epoch)
         if change is not None:
@@ -123,11 +127,13 @@ class Guarantee:
         return {namespace: bound.to_dict() for namespace, bound in self._bounds.items()}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `to_dict` gave; what does not fit begins anew. What has been counted by now stays."""
+        """Go on from what `to_dict` gave; what does not fit begins anew. What has been counted by now is added."""
         for namespace, state in saved.items():
-            if namespace in self._bounds and self._bounds[namespace].statistics().audits_ever:
-                continue
             try:
-                self._bounds[namespace] = ErrorBound.from_dict(state, self.terms, self._clock(), basis=self._basis)
+                bound = ErrorBound.from_dict(state, self.terms, self._clock(), basis=self._basis)
             except (ValueError, TypeError, AttributeError) as exc:
                 logger.info("semantic cache: the error bound of namespace %r begins anew: %s", namespace, exc)
+                continue
+            counted = self._bounds.get(namespace)
+            if counted is None or bound.go_on_with(counted, self._clock()):
+                self._bounds[namespace] = bound

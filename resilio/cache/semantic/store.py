@@ -430,13 +430,16 @@ class SemanticCache:
         if not self._closing:
             self._failed(f"could not store: {type(exc).__name__}: {exc}", exc)
 
-    def audit(self, audit: Audit, place: Place, recording: Recording | None, ttl: float | None = None) -> None:
+    def audit(
+        self, audit: Audit, place: Place, fresh: str | None, recording: Recording | None, ttl: float | None = None
+    ) -> None:
         """Compare a fresh answer with what would have been served, off the request's path, and keep what is right.
 
         Args:
             audit: What was found before the model was asked.
             place: Of the request.
-            recording: The fresh answer; None: one that may not be kept, and with which no kept one agrees.
+            fresh: What the model said; None: nothing that a kept answer could agree with.
+            recording: The same, to be kept; None: it may not be.
             ttl: As for `keep`.
         """
         if self._closing:
@@ -444,14 +447,15 @@ class SemanticCache:
         if len(self._tasks) >= WAITING:
             self._failed(f"{WAITING} audits are under way")
             return
-        self._start(self._audit(audit, place, recording, ttl))
+        self._start(self._audit(audit, place, fresh, recording, ttl))
 
-    async def _audit(self, audit: Audit, place: Place, recording: Recording | None, ttl: float | None) -> None:
+    async def _audit(
+        self, audit: Audit, place: Place, fresh: str | None, recording: Recording | None, ttl: float | None
+    ) -> None:
         if self.guarantee is None:  # another configuration holds by now
             if recording is not None:
                 self.keep(place, recording, ttl)
             return
-        fresh = None if recording is None or recording.tool_calls else recording.text
         try:
             agrees = await self.guarantee.decide(audit, place.question.text, fresh)
         except Exception as exc:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resilio.cache import Backend, Entry, Key, Owner, Seat, Tape, keepable, record, tenant
+from resilio.cache import Backend, Entry, Key, Owner, Seat, Tape, answered, keepable, record, tenant
 from resilio.cache.semantic import Place
 from resilio.dispatch.call import Call
 from resilio.models import Reply
@@ -50,14 +50,17 @@ class Slot:
         limit = self.snapshot.config.routes[call.request.route].max_output_tokens
         limited = (wire.get("max_completion_tokens") or wire.get("max_tokens") or limit) is not None
         recording = record(reply, tape) if keepable(reply, limited=limited) else None
+        if self.near is not None and self.place is not None:
+            if self.audit is not None:
+                # A refusal is not kept, and yet shows that what is kept would have been wrong: each answer counts.
+                if answered(reply):
+                    fresh = None if reply.refusal or reply.tool_calls else reply.text
+                    self.near.audit(self.audit, self.place, fresh, recording, call.cache.ttl)
+            elif recording is not None:
+                self.near.keep(self.place, recording, call.cache.ttl)
         if recording is None:
             self.leave(failed=True)
             return
-        if self.near is not None and self.place is not None:
-            if self.audit is not None:
-                self.near.audit(self.audit, self.place, recording, call.cache.ttl)
-            else:
-                self.near.keep(self.place, recording, call.cache.ttl)
         if self.store is not None and self.key is not None:
             identity = call.request.identity
             owner = Owner(tenant(identity), identity.user, call.cache.namespace, identity.tags)
