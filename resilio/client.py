@@ -27,7 +27,6 @@ from resilio.budget import SpendCap, Unit
 from resilio.cache import USE, CacheControl, CacheMode, Purge, cache_control
 from resilio.catalogue import Priced, priced
 from resilio.config import Config
-from resilio.config.budgets import unpriced_budgets
 from resilio.control import FileWatch, ProviderControl
 from resilio.dispatch import Dispatcher, Engine, Stream
 from resilio.dispatch.call import Call
@@ -634,8 +633,11 @@ class Client:
             ConfigError: A budget in US dollars is on a target whose price nobody knows.
         """
         found = priced(config, datetime.fromtimestamp(self._wall(), UTC))
-        if problems := unpriced_budgets(found.config):
-            raise ConfigError(problems)
+        if found.config.budgets:
+            from resilio.config.budgets import unpriced_budgets  # the reader of configurations comes with it
+
+            if problems := unpriced_budgets(found.config):
+                raise ConfigError(problems)
         before, self._priced = self._priced, found
         if self._priced.hint and self._priced.hint != before.hint:
             logger.info("the cost of %s is not known; %s", ", ".join(self._priced.unknown), self._priced.hint)

@@ -7,9 +7,7 @@ which costs a hit and never an answer.
 from __future__ import annotations
 
 import re
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Final, Literal
 
 __all__ = ["bound_by"]
@@ -38,6 +36,9 @@ def bound_by(text: str, *, user: bool = True) -> tuple[Literal["time", "user"], 
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    import tomllib
+    from importlib.resources import files  # both only for who has a semantic cache
+
     data = tomllib.loads(files("resilio.cache").joinpath("data", "wording.toml").read_text("utf-8"))
     return _pattern(data["time_bound"]), _pattern(data["user_bound"])
 

@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any
 from resilio.checks.verdict import CheckInput
 from resilio.checks.window import Sieve
 from resilio.config import RouteSettings
-from resilio.config.importing import NotFound, imported
-from resilio.config.json_schema import MissingPackage, compile_schema, complaint
-from resilio.config.patterns import compile_pattern, compile_words
 from resilio.config.settings import CheckSettings
 from resilio.errors import ConfigError
 from resilio.models import CheckRecord, Request
@@ -56,6 +53,10 @@ class Check:
         Raises:
             NotFound, MissingPackage, ValueError: What it needs is not there any more.
         """
+        from resilio.config.importing import imported
+        from resilio.config.json_schema import compile_schema
+        from resilio.config.patterns import compile_pattern, compile_words
+
         self.settings = settings
         self.pattern: re.Pattern[str] | None = None
         self.function: Callable[[CheckInput], Awaitable[Any]] | None = None
@@ -127,6 +128,8 @@ class Check:
         """
         if self._validator is not None:
             return self._validator
+        from resilio.config.json_schema import compile_schema
+
         wanted: Any = request.wire.get("response_format")
         kind = wanted.get("type") if isinstance(wanted, Mapping) else None
         if kind == "json_object":
@@ -138,6 +141,8 @@ class Check:
 
     def validate(self, request: Request, text: str) -> str | None:
         """What keeps the text from being what the schema says."""
+        from resilio.config.json_schema import complaint
+
         validator = self.schema(request)
         return None if validator is None else complaint(validator, text)
 
@@ -161,13 +166,18 @@ class Checks:
         Raises:
             ConfigError: One cannot be made ready.
         """
+        if not route.checks:
+            return None  # and nothing of the reader of configurations is imported
+        from resilio.config.importing import NotFound
+        from resilio.config.json_schema import MissingPackage
+
         every = []
         for settings in route.checks:
             try:
                 every.append(Check(settings))
             except (NotFound, MissingPackage, ValueError) as exc:
                 raise ConfigError([f"route.{route.name}.checks: {settings.name!r} {exc}"]) from exc
-        return cls(every) if every else None
+        return cls(every)
 
     def inherit(self, old: Checks) -> Checks:
         """These, where they are as before with all they have counted."""

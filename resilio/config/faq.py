@@ -6,23 +6,19 @@ TOML, an array of tables `[[answer]]`, or JSON lines, one object each, with the 
     question = "How do I reset a password?"      # or questions = ["...", "..."]
     answer = "Open Settings, Security, Reset."
 
-Every problem of a file is found in one run, with its line. Two questions are the same when they differ in case,
+The settings need the values alone, so what reads and complains is imported when there is a file. Every problem of a
+file is found in one run, with its line. Two questions are the same when they differ in case,
 punctuation and spaces alone.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
-from resilio.config.problems import listed, shown
-from resilio.config.toml_lines import line_of, locate
 from resilio.errors import ConfigError
 
 __all__ = ["Faq", "FaqAnswer", "read_faq", "same_question"]
@@ -77,6 +73,11 @@ def read_faq(path: Path) -> Faq:
 
 
 def _toml(text: str, path: Path) -> Iterator[tuple[int, Any]]:
+    import tomllib
+
+    from resilio.config.problems import listed
+    from resilio.config.toml_lines import line_of, locate
+
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as exc:
@@ -94,6 +95,8 @@ def _toml(text: str, path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _json_lines(text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
+    import orjson
+
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -104,6 +107,8 @@ def _json_lines(text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
 
 
 def _checked(rows: Iterable[tuple[int, Any]], problems: list[str]) -> Iterator[FaqAnswer]:
+    from resilio.config.problems import shown
+
     seen: dict[str, int] = {}
     for line, row in rows:
         found = _row(row)
@@ -121,6 +126,8 @@ def _checked(rows: Iterable[tuple[int, Any]], problems: list[str]) -> Iterator[F
 
 def _row(row: Any) -> FaqAnswer | str:
     """One answer; or what is wrong with it."""
+    from resilio.config.problems import listed, shown
+
     if not isinstance(row, Mapping):
         return f"is {shown(row)}; expected an object with question and answer"
     for key in row:

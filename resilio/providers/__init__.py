@@ -6,14 +6,45 @@ recordings and `resilio.testing.check_codec` to prove it.
 
 from __future__ import annotations
 
-from resilio.providers.anthropic import AnthropicCodec
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
 from resilio.providers.base import Codec, EmbeddingCodec, StreamDecoder
 from resilio.providers.openai import OpenAICodec
 
-__all__ = ["REGISTRY", "AnthropicCodec", "Codec", "EmbeddingCodec", "OpenAICodec", "StreamDecoder"]
+__all__ = ["REGISTRY", "Codec", "EmbeddingCodec", "OpenAICodec", "StreamDecoder"]
 
-REGISTRY: dict[str, Codec] = {
-    "openai": OpenAICodec("openai"),
-    "anthropic": AnthropicCodec(),
-    "local": OpenAICodec("local"),
-}
+
+def _anthropic() -> Codec:
+    from resilio.providers.anthropic import AnthropicCodec
+
+    return AnthropicCodec()
+
+
+class _Registry(Mapping[str, Codec]):
+    """Codecs by kind, each imported and made when it is first asked for."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Codec]]) -> None:
+        self._makers = makers
+        self._made: dict[str, Codec] = {}
+
+    def __getitem__(self, kind: str) -> Codec:
+        codec = self._made.get(kind)
+        if codec is None:
+            codec = self._made[kind] = self._makers[kind]()
+        return codec
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+REGISTRY: Final[Mapping[str, Codec]] = _Registry(
+    {
+        "openai": lambda: OpenAICodec("openai"),
+        "anthropic": _anthropic,
+        "local": lambda: OpenAICodec("local"),
+    }
+)

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from resilio.cache.embedding import EMBEDDERS, Means, Profile
 from resilio.config.settings import UNCALIBRATED_THRESHOLD, SemanticCacheSettings
 from resilio.dispatch.embedding import AT_ONCE, spaces
 from resilio.errors import ConfigError, EmbedderUnavailable
 from resilio.events import CacheThresholdChanged
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor, ThreadPoolExecutor
+
     from resilio.cache.agreement import Agreement
     from resilio.cache.bound import Change
-    from resilio.cache.embedding import Embedder
+    from resilio.cache.embedding import Embedder, Profile
     from resilio.cache.semantic.disk import Disk
     from resilio.cache.semantic.guarantee import Guarantee
     from resilio.cache.semantic.store import SemanticCache
@@ -96,6 +96,8 @@ class Near:
         _profile(settings, embedder)
 
     def _embedder(self, settings: SemanticCacheSettings) -> Embedder:
+        from resilio.cache.embedding import EMBEDDERS, Means
+
         if not settings.embedder.startswith(ROUTE):
             return EMBEDDERS[settings.embedder](Means(self._engine.executor))
         route = settings.embedder.removeprefix(ROUTE)
@@ -180,6 +182,8 @@ class Near:
         if self._engine.executor is not None:
             return self._engine.executor
         if self._own_threads is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._own_threads = ThreadPoolExecutor(THREADS, "resilio-semantic")
         return self._own_threads
 
@@ -209,6 +213,8 @@ class Near:
 
 def _profile(settings: SemanticCacheSettings, embedder: Embedder) -> Profile:
     """The threshold that holds: as written, else the profile's, as it was measured for this embedder."""
+    from resilio.cache.embedding import Profile
+
     profiles = embedder.profiles
     if settings.calibration is not None:
         from resilio.cache.calibration import load_calibration
