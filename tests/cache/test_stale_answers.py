@@ -190,6 +190,7 @@ class Noted:
 
     def __init__(self):
         self.level, self.reasons, self.steps = Level.FULL, [], []
+        self.serving = None
 
     def step_down(self, *, asks):
         self.steps.append(asks)
