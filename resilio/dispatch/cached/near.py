@@ -189,6 +189,7 @@ class Near:
 
         async def close() -> None:
             if disk is not None:
+                await cache.audited()
                 await disk.aclose()
             await cache.aclose()
 
