@@ -26,6 +26,7 @@ from resilio.cache.calibration.measure import guarded_by
 from resilio.cli.command import UsageError, share
 from resilio.cli.embedders import add_embedder, opened
 from resilio.cli.screen import Screen
+from resilio.errors import ConfigError
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "add_measuring", "measured", "run", "told"]
 
@@ -115,7 +116,11 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
 
 def measured(options: argparse.Namespace, screen: Screen) -> Measurement:
     """Measure the pairs that the options name; errors as for `run`."""
-    pairs = read_pairs(options.pairs or SHIPPED)
+    path = options.pairs or SHIPPED
+    pairs = read_pairs(path)
+    if all(pair.same for pair in pairs):
+        text = "has no pair that is labelled different, so nothing served could be wrong and nothing is proven"
+        raise ConfigError([f"{text}; add the nearest questions with other answers"], str(path))
     guard = guarded_by(strict=options.strict)
 
     async def all_of_it(show: Callable[[float], None]) -> Measurement:

@@ -77,6 +77,17 @@ async def test_only_what_is_near_enough_is_served_and_what_is_not_the_same_is_wr
     assert (kinds(alone), alone.near_latency, alone.wrong_per_near_hit) == ([Kind.MISS] * 4, None, None)
 
 
+async def test_what_the_exact_cache_got_wrong_is_no_wrong_hit_by_meaning():
+    replay = await prepared(
+        asked(0, "tell me about the water cycle", "cycle"),
+        asked(5, "please tell me about the water cycle", "cycle"),
+        asked(10, "tell me about the water cycle", "cycle, another answer by now"),
+    )
+    run = await replay.play(Plan("", 0.8, shared=True))
+    assert kinds(run) == [Kind.MISS, Kind.NEAR, Kind.EXACT]
+    assert (run.wrong, run.wrong_per_near_hit) == (1, 0.0)
+
+
 async def test_what_a_guard_refuses_makes_room_for_the_next_nearest():
     replay = await prepared(
         asked(0, "how do I open the door", "open"),

@@ -65,17 +65,30 @@ def test_the_names_of_fields_that_are_in_use_are_understood(tmp_path):
     path = written(
         tmp_path,
         {"a": "x", "b": "y", "same": 1, "kind": "paraphrase", "domain": "school"},
-        {"a": "x", "b": "y", "same": 0, "cat": "negation", "style": "minimal", "ambiguous": None},
+        {"a": "x1", "b": "y", "same": 0, "cat": "negation", "style": "minimal", "ambiguous": None},
         "",
-        {"question1": "x", "question2": "y", "is_duplicate": "1"},
-        {"sentence1": "x", "sentence2": "y", "label": "Different"},
-        {"kept": "x", "asked": "y", "match": True},
+        {"question1": "x2", "question2": "y", "is_duplicate": "1"},
+        {"sentence1": "x3", "sentence2": "y", "label": "Different"},
+        {"kept": "x4", "asked": "y", "match": True},
         {"a": "x\u2028z", "b": "y", "same": 1.0},
     )
     pairs = read_pairs(path)
     assert [pair.same for pair in pairs] == [True, False, True, False, True, True]
     assert [pair.kind for pair in pairs[:3]] == ["paraphrase", "negation", ""]
     assert {(pair.a[0], pair.b) for pair in pairs} == {("x", "y")}
+
+
+def test_a_pair_counts_once_and_has_one_label(tmp_path):
+    path = written(
+        tmp_path, {"a": "x", "b": "y", "same": 1}, {"a": "x", "b": "y", "same": 1}, {"a": "y", "b": "x", "same": 0},
+        {"a": "x", "b": "x", "same": 1},
+    )  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        read_pairs(path)
+    repeats, contradicts, equal = caught.value.problems
+    assert repeats.startswith("line 2: repeats line 1")
+    assert contradicts.startswith("line 3: contradicts line 1")
+    assert equal.startswith("line 4: has the same question twice")
 
 
 def test_lines_that_are_no_pair_are_listed_with_their_numbers(tmp_path):

@@ -208,6 +208,46 @@ async def test_what_was_saved_is_not_lost_to_requests_that_come_while_it_is_load
         assert (bound(w).audits, bound(w).threshold is None) == (audits + 1, False)
 
 
+async def test_what_an_audit_finds_wrong_while_the_client_closes_does_not_come_back_from_disk(tmp_path):
+    settings = guaranteed(path=str(tmp_path))
+    async with world(a=numbered(), cache=settings) as w:
+        await ask(w, ASKED)
+        await asyncio.sleep(61)
+
+        async def slow(question, kept, fresh):
+            await asyncio.sleep(1)
+            return False
+
+        w.llm._dispatcher.cached.near.cache.guarantee._agree = slow
+        await w.llm.complete("chat", REWORDED)
+    async with world(a=numbered(), cache=settings) as w:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        kept = w.llm._dispatcher.cached.near.cache._entries.values()
+        assert [entry.text for entry in kept] != [], "something was loaded"
+        assert ASKED not in {entry.text for entry in kept}
+        assert (bound(w).audits, bound(w).disagreements) == (2, 1)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+async def test_a_comparison_that_never_ends_holds_up_no_closing(tmp_path, saved):
+    async with world(a=numbered(), cache=guaranteed(**({"path": str(tmp_path)} if saved else {}))) as w:
+        await ask(w, ASKED)
+        cache, started = w.llm._dispatcher.cached.near.cache, asyncio.Event()
+
+        async def never(question, kept, fresh):
+            started.set()
+            await asyncio.Event().wait()
+
+        cache.guarantee._agree = never
+        await w.llm.complete("chat", REWORDED)
+        await started.wait()
+        began = w.now
+    assert w.now - began <= 6
+    assert not cache._tasks
+    assert not cache._audits
+
+
 async def test_an_audit_under_way_when_other_guards_come_into_force_is_not_counted():
     async with world(a=numbered(), cache=guaranteed(profile="default")) as w:
         await ask(w, ASKED)

@@ -85,7 +85,7 @@ def test_a_threshold_is_written_and_others_are_kept(pairs, tmp_path, capsys):
 
 def test_a_file_about_another_embedder_is_left_alone(pairs, tmp_path, capsys):
     kept = tmp_path / "calibration.toml"
-    write = ["calibrate", pairs(160), *HASHING, "--max-wrong", "0.02", "--write", str(kept)]
+    write = ["calibrate", pairs(160, others=1), *HASHING, "--max-wrong", "0.02", "--write", str(kept)]
     assert main(write) == 0
     kept.write_text(kept.read_text().replace("hashing", "another"))
     before = kept.read_text()
@@ -136,7 +136,7 @@ def test_the_embedder_of_a_configuration_is_measured_over_its_route(pairs, servi
 def test_a_configuration_without_a_semantic_cache_has_no_embedder(pairs, tmp_path, capsys):
     config = tmp_path / "resilio.toml"
     config.write_text('[[provider]]\nname = "p"\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodels.m = {}\n')
-    assert main(["calibrate", pairs(3), "--config", str(config)]) == 2
+    assert main(["calibrate", pairs(3, others=1), "--config", str(config)]) == 2
     assert "has no [cache.semantic]" in capsys.readouterr().err
 
 
@@ -149,7 +149,8 @@ def test_a_configuration_without_a_semantic_cache_has_no_embedder(pairs, tmp_pat
      (10, 80, 2, "not enough data")],
 )  # fmt: skip
 def test_the_exit_status_tells_ci_whether_a_threshold_holds(pairs, capsys, same, traps, status, verdict):
-    command = ["cache", "evaluate", pairs(same, traps), *HASHING, "--max-wrong", "0.02", "--threshold", "0.6"]
+    path = pairs(same, traps, others=1)
+    command = ["cache", "evaluate", path, *HASHING, "--max-wrong", "0.02", "--threshold", "0.6"]
     assert main(command) == status
     assert capsys.readouterr().out.startswith(f"{verdict}: {traps} wrong of {same + traps} hits at 0.6")
     assert main([*command, "--json"]) == status
@@ -157,8 +158,16 @@ def test_the_exit_status_tells_ci_whether_a_threshold_holds(pairs, capsys, same,
     assert (found["verdict"], found["needed"], found["wrong"]) == (verdict, 149, traps)
 
 
+def test_a_set_in_which_nothing_could_be_wrong_proves_nothing(pairs, tmp_path, capsys):
+    path, kept = pairs(300), tmp_path / "calibration.toml"
+    assert main(["cache", "evaluate", path, *HASHING, "--max-wrong", "0.02", "--threshold", "0.6"]) == 2
+    assert main(["calibrate", path, *HASHING, "--max-wrong", "0.02", "--write", str(kept)]) == 2
+    assert capsys.readouterr().err.count("no pair that is labelled different") == 2
+    assert not kept.exists()
+
+
 def test_a_profile_of_the_embedder_can_be_held_to_a_bound(pairs, capsys):
-    command = ["cache", "evaluate", pairs(3), *HASHING, "--max-wrong", "0.05", "--json"]
+    command = ["cache", "evaluate", pairs(3, others=1), *HASHING, "--max-wrong", "0.05", "--json"]
     assert main([*command, "--profile", "safety"]) == 2
     found = json.loads(capsys.readouterr().out)
     assert (found["threshold"], found["strict"]) == (0.97, True)

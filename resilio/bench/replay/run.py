@@ -113,8 +113,8 @@ class Run:
 
     @property
     def wrong_per_near_hit(self) -> float | None:
-        near = self.count(Kind.NEAR)
-        return self.wrong / near if near else None
+        near = [each.wrong for each in self.served if each.kind is Kind.NEAR]
+        return sum(near) / len(near) if near else None
 
     @property
     def spent_usd(self) -> float:

@@ -55,7 +55,8 @@ def read_pairs(path: Path) -> tuple[Pair, ...]:
     """Read a set; empty lines are left out.
 
     Raises:
-        ConfigError: The file cannot be read, is empty, or has lines that are no pair; the first are listed.
+        ConfigError: The file cannot be read, is empty, or has lines that are no pair, or that another line has
+            already, in either order; the first are listed.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -64,11 +65,18 @@ def read_pairs(path: Path) -> tuple[Pair, ...]:
     except UnicodeDecodeError as exc:
         raise ConfigError([f"is not UTF-8: {exc}"], str(path)) from exc
     pairs, problems = [], []
+    seen: dict[frozenset[str], tuple[int, bool]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            pairs.append(_pair(json.loads(line)))
+            pair = _pair(json.loads(line))
+            before, same = seen.setdefault(frozenset((pair.a, pair.b)), (number, pair.same))
+            if same != pair.same:
+                raise ValueError(f"contradicts line {before}: the same two questions have another label")
+            if before != number:
+                raise ValueError(f"repeats line {before}: bounds hold for pairs that are each counted once")
+            pairs.append(pair)
         except ValueError as exc:
             problems.append(f"line {number}: {exc}")
     if problems:
@@ -83,6 +91,8 @@ def _pair(row: Any) -> Pair:
     if not isinstance(row, dict):
         raise ValueError("is not an object with two questions and a label")
     a, b = _text(row, "a"), _text(row, "b")
+    if a == b:
+        raise ValueError("has the same question twice, which the exact cache answers")
     label = _field(row, "same")
     wanted = label.lower() if isinstance(label, str) else label
     # 1.0 and 1 are the same key as True; lists and objects cannot be one.

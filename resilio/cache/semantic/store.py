@@ -44,6 +44,8 @@ VECTOR_COPIES: Final = 2
 """The vector stands in the index and, for a graph, in its links and the copy it is rebuilt from."""
 WAITING: Final = 1000
 """Answers that may wait for their place in an index; while so many do, further ones are not kept."""
+AUDITS_AT_END: Final = 5.0
+"""Seconds that audits under way have when the cache closes; what they find wrong would be served again otherwise."""
 SWEEP: Final = 200
 """At most so many entries are swept out at one time."""
 ROUNDS: Final = 4
@@ -111,6 +113,8 @@ class SemanticCache:
         self._prepared: OrderedDict[int, Prepared] = OrderedDict()
         """By number, the least recently compared first."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._audits: set[asyncio.Task[None]] = set()
+        """Those of the tasks that compare answers."""
         self._worker: asyncio.Task[None] | None = None
         self._number = first_number
         self._bytes = 0
@@ -444,10 +448,12 @@ class SemanticCache:
         """
         if self._closing:
             return
-        if len(self._tasks) >= WAITING:
+        if len(self._audits) >= WAITING:
             self._failed(f"{WAITING} audits are under way")
             return
-        self._start(self._audit(audit, place, fresh, recording, ttl))
+        task = self._start(self._audit(audit, place, fresh, recording, ttl))
+        self._audits.add(task)
+        task.add_done_callback(self._audits.discard)
 
     async def _audit(
         self, audit: Audit, place: Place, fresh: str | None, recording: Recording | None, ttl: float | None
@@ -657,9 +663,16 @@ class SemanticCache:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
+    async def audited(self) -> None:
+        """Wait for audits under way, though not for ever: call it before what is left is saved for the last time."""
+        if self._audits:
+            await asyncio.wait(set(self._audits), timeout=AUDITS_AT_END)
+
     async def aclose(self) -> None:
         """Stop, and let go of threads and memory. What waits for a place is not kept."""
         self._closing = True
+        for task in self._audits:
+            task.cancel()  # a judge may take its time
         await self.encoder.aclose()  # first: storing may wait for an embedder that does not answer
         await self.settled()
         partitions = list(self._partitions.values())

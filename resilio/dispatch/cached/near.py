@@ -192,6 +192,7 @@ class Near:
 
         async def close() -> None:
             if disk is not None:
+                await cache.audited()
                 await disk.aclose()
             await cache.aclose()
 
