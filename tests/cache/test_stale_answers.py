@@ -218,7 +218,7 @@ async def test_after_the_deadline_only_what_takes_no_time_is_tried():
     assert [rung.kind for rung in order] == ["full", "simpler", "cache"]
     assert await descend(route, Ways(too_late, kept, no_static), call) == "kept"
     assert (tried, call.level, call.steps) == (["chat"], Level.CACHED, [False])
-    assert [reason.split(":")[0] for reason in call.reasons] == ["full", "simpler (small)"], "each one passed over"
+    assert [reason.split(":")[0] for reason in call.reasons] == ["full", "simpler (r)"], "each one passed over"
     with pytest.raises(DeadlineExceeded):
         await descend(route, Ways(too_late, nothing, no_static), Noted())
 
