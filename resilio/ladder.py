@@ -131,6 +131,7 @@ async def descend(route: RouteSettings, ways: Ways[T], call: Descent) -> T:
             last = last or call.serving.error()
             continue
         if isinstance(last, DeadlineExceeded) and not kind.at_once:
+            call.reasons.append(f"{rung.name}: there was no time left to ask")
             continue
         if last is not None:
             call.step_down(asks=not kind.at_once)

@@ -126,7 +126,7 @@ class Dispatcher:
         except BaseException as exc:
             call.fail(exc)
             raise
-        return call.succeed(reply)
+        return call.succeed(call.billed(reply))
 
     async def _open(self, call: Call, slot: Slot | None = None) -> Stream:
         try:
@@ -164,7 +164,7 @@ class Dispatcher:
         call.flow.step("reserve")
 
         async def try_route(name: str) -> T:
-            if call.unfit is not None:
+            if call.unfit is not None and name == route.settings.name:
                 unfit, call.unfit = call.unfit, None
                 try:
                     raise unfit

@@ -204,6 +204,21 @@ class Call:
             checks=tuple(self.checks),
         )
 
+    def billed(self, reply: Reply) -> Reply:
+        """The reply with what the answers cost that checks did not take, whichever rung it is of."""
+        if not self.spent:
+            return reply
+        usage, cost = self._spent()
+        known = cost is not None and reply.cost_usd is not None
+        return replace(reply, usage=usage + reply.usage, cost_usd=cost + reply.cost_usd if known else None)
+
+    def _spent(self) -> tuple[Usage, float | None]:
+        usage, costs = Usage(), []
+        for cost, used in self.spent:
+            usage = usage + used
+            costs.append(cost)
+        return usage, None if None in costs else math.fsum(costs)
+
     def enter(self) -> Mapping[str, RouteRecord]:
         """The call begins: the routes it goes by until it settles."""
         self.snapshot = self.engine.supervisor.succession.enter()
@@ -248,10 +263,18 @@ class Call:
         self.flow.step(final)
         self._emit(self.flow.state, reply=reply, exc=exc)
 
+    def _bill(self, reply: Reply | None) -> tuple[Usage, float | None]:
+        """Tokens and US dollars for the books: what a cached answer used was used when it was given first."""
+        if reply is not None and reply.cached is None:
+            return reply.usage, reply.cost_usd
+        usage, cost = self._spent()
+        return usage, cost if reply is not None or self.spent else None
+
     def _emit(self, final: str, *, reply: Reply | None = None, exc: BaseException | None = None) -> None:
         if not self.engine.listeners:
             return
         now = self.engine.clock()
+        usage, cost = self._bill(reply)
         event = CallSettled(
             request_id=self.request.id,
             route=self.request.route,
@@ -261,8 +284,8 @@ class Call:
             target=reply.target if reply is not None else self.winner.name if self.winner is not None else None,
             attempts=tuple(self.attempts),
             reasons=tuple(self.reasons),
-            usage=reply.usage if reply is not None and reply.cached is None else Usage(),
-            cost_usd=reply.cost_usd if reply is not None else None,
+            usage=usage,
+            cost_usd=cost,
             latency=now - self.started,
             first_token=self.first_token,
             error=None if exc is None else (str(exc).splitlines() or [type(exc).__name__])[0],

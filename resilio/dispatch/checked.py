@@ -172,7 +172,7 @@ class Checked:
         first = await ask(plan)
         reply, sent_back = await self._after(call, checks, first, may_retry=True)
         if sent_back is None:
-            return self._billed(call, reply)
+            return reply
         check, record = sent_back
         asked = call.request
         try:
@@ -187,13 +187,28 @@ class Checked:
         finally:
             call.request = asked
         reply, _ = await self._after(call, checks, second, may_retry=False)
-        return self._billed(call, reply)
+        return reply
 
     async def _after(
         self, call: Call, checks: Checks, reply: Reply, *, may_retry: bool
     ) -> tuple[Reply, tuple[Check, CheckRecord] | None]:
-        """Run all checks on an answer; second what sends it back, if anything does."""
-        given = reply
+        """Run all checks on an answer; second what sends it back, if anything does.
+
+        Whatever keeps it from the caller, a denial, an error or a cancellation, it stays on the bill of the call.
+        """
+        bill = (reply.cost_usd, reply.usage)
+        try:
+            reply, sent_back = await self._held_against(call, checks, reply, may_retry=may_retry)
+        except BaseException:
+            call.spent.append(bill)
+            raise
+        if sent_back is not None:
+            call.spent.append(bill)
+        return reply, sent_back
+
+    async def _held_against(
+        self, call: Call, checks: Checks, reply: Reply, *, may_retry: bool
+    ) -> tuple[Reply, tuple[Check, CheckRecord] | None]:
         for check in checks.after:
             looked = await self._look(call, check, reply)
             if looked is None:
@@ -204,8 +219,6 @@ class Checked:
             elif verdict.action == "retry" and not may_retry:
                 verdict = Verdict("escalate", verdict.reason)
             record = self._note(call, check, "after", verdict)
-            if record.action in ("retried", "escalated"):
-                call.spent.append((given.cost_usd, given.usage))
             if record.action == "retried":
                 return reply, (check, record)
             if record.action == "denied":
@@ -215,14 +228,6 @@ class Checked:
         latency = self._engine.clock() - call.started
         # A hedge that lost may have ended while the checks looked.
         return replace(reply, checks=tuple(call.checks), attempts=tuple(call.attempts), latency=latency), None
-
-    def _billed(self, call: Call, reply: Reply) -> Reply:
-        """With what the answers cost that were not taken."""
-        usage, cost = reply.usage, reply.cost_usd
-        for spent, used in call.spent:
-            usage = used + usage
-            cost = None if cost is None or spent is None else spent + cost
-        return replace(reply, usage=usage, cost_usd=cost) if call.spent else reply
 
     async def _of_answer(self, call: Call, check: Check, reply: Reply) -> _Looked:
         then = check.settings.then

@@ -29,7 +29,7 @@ TAG: Final = "tag:"
 
 _HIT, _PRICED, _UNPRICED, _UNANSWERED = range(4)
 _CLASS: Final = f"""
-CASE WHEN cached IS NOT NULL THEN {_HIT}
+CASE WHEN cached IS NOT NULL AND cost_usd = 0 THEN {_HIT}
      WHEN cost_usd IS NOT NULL THEN {_PRICED}
      WHEN final IN ('complete', 'partial') OR input_tokens > 0 OR output_tokens > 0 THEN {_UNPRICED}
      ELSE {_UNANSWERED} END"""
@@ -59,7 +59,7 @@ class Totals(NamedTuple):
     """Sums over a group of calls. Every call is one of four: a hit, priced, unpriced or unanswered."""
 
     hits: int = 0
-    """Answered by our cache, for nothing."""
+    """Answered by our cache, for nothing; a hit for which a model was paid in vain before is priced."""
     saved_usd: float = 0.0
     """What the answers that hits repeat had cost, as far as that is known."""
     saved_unknown: int = 0

@@ -459,3 +459,20 @@ async def test_only_what_was_asked_upstream_is_an_attempt():
         await w.llm.complete("chat", "hi")
         assert sum(isinstance(event, AttemptEnded) for event in w.events) == 1
         assert [event.final for event in settled(w)] == ["complete"] * 11
+
+
+async def test_an_answer_of_another_configuration_than_it_was_looked_up_under_is_not_kept(monkeypatch):
+    async with world(a=numbered(), cache=EXACT) as w:
+        cached = w.llm._dispatcher.cached
+        look = cached._find_near
+
+        async def slow(slot):
+            await w.llm.reload(changed(max_output_tokens=50))  # as while a question is embedded
+            return await look(slot)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(cached, "_find_near", slow)
+            assert (await w.llm.complete("chat", "hi")).text == "answer 1"
+        await w.llm.reload(changed())
+        assert (await w.llm.complete("chat", "hi")).text == "answer 2"
+        assert cached.flights == 0

@@ -190,7 +190,7 @@ class Noted:
 
     def __init__(self):
         self.level, self.reasons, self.steps = Level.FULL, [], []
-        self.serving = None
+        self.label, self.serving = "", None
 
     def step_down(self, *, asks):
         self.steps.append(asks)
@@ -218,6 +218,7 @@ async def test_after_the_deadline_only_what_takes_no_time_is_tried():
     assert [rung.kind for rung in order] == ["full", "simpler", "cache"]
     assert await descend(route, Ways(too_late, kept, no_static), call) == "kept"
     assert (tried, call.level, call.steps) == (["chat"], Level.CACHED, [False])
+    assert [reason.split(":")[0] for reason in call.reasons] == ["full", "simpler (r)"], "each one passed over"
     with pytest.raises(DeadlineExceeded):
         await descend(route, Ways(too_late, nothing, no_static), Noted())
 
@@ -228,3 +229,16 @@ def test_the_ladder_is_explained():
     route = explain(config).routes[0]
     assert route.ladder[1] == "cache: a kept answer to the same request, up to 50 s past its time, marked as such"
     assert route.attempts_below == 0
+
+
+async def test_a_cached_answer_has_the_label_its_rung_declares_though_nothing_was_sent():
+    route = {**ROUTE, "ladder": ["full", {"cache": True, "label": "as of an earlier day"}]}
+    async with world(a=WELL, cache=EXACT, route=route, provider={"breaker": {"consecutive_failures": 1}}) as w:
+        born = await warmed(w)
+        await until(w, born + 120)
+        for attempts in (1, 0):  # the second finds the circuit open
+            reply = await w.llm.complete("chat", "hi")
+            assert (len(reply.attempts), reply.label) == (attempts, "as of an earlier day")
+        async with w.llm.stream("chat", "hi") as stream:
+            assert "".join([chunk.text async for chunk in stream]) == TEXT
+        assert stream.reply.label == "as of an earlier day"

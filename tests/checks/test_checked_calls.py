@@ -18,7 +18,7 @@ from resilio import (
 )
 from resilio.checks import CheckStatistics
 from resilio.events import CallSettled, CheckEnded
-from resilio.models import Level
+from resilio.models import Identity, Level
 from resilio.testing.faults import Error
 from resilio.testing.latency import Fixed
 from resilio.testing.script import Script
@@ -572,3 +572,60 @@ async def test_a_route_without_checks_says_nothing_of_them():
         assert (await w.llm.complete("chat", "hi")).checks == ()
         assert w.llm.status().checks == {}
         assert issubclass(CheckDenied, ResilioError)
+
+
+# --- what answers cost that nobody got ------------------------------------------------------------------
+
+
+def paid(w):
+    usages = [event.usage for event in w.events if hasattr(event, "attempt") and getattr(event, "usage", None)]
+    return sum(usage.input_tokens * 1e-6 + usage.output_tokens * 2e-6 for usage in usages)
+
+
+async def test_a_denied_answer_stays_on_the_bill_of_its_call():
+    route = checks(check(regex="bad"), max_output_tokens=100)
+    async with world(a=Script(answer="bad"), model=PRICED, route=route) as w:
+        with pytest.raises(CheckDenied):
+            await w.llm.complete("chat", "hi")
+        assert settled(w)[0].cost_usd == pytest.approx(paid(w))
+        assert settled(w)[0].usage.input_tokens > 0
+
+
+async def test_a_call_cancelled_in_a_check_of_its_answer_has_paid_for_it():
+    route = checks(own("hangs", timeout=10), max_output_tokens=100)
+    async with world(a=Script(answer="fine"), model=PRICED, route=route) as w:
+        asking = asyncio.create_task(w.llm.complete("chat", "hi"))
+        await asyncio.sleep(5)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert settled(w)[0].final == "cancelled"
+        assert settled(w)[0].cost_usd == pytest.approx(paid(w)) != 0
+
+
+async def test_a_lower_rung_that_costs_nothing_pays_for_the_answer_that_did_not_pass(tmp_path):
+    (tmp_path / "faq.toml").write_text('[[answer]]\nquestion = "hi"\nanswer = "Hello."\n')
+    answers = in_turn("good", "bad")
+    for rung in ("cache", {"static": str(tmp_path / "faq.toml")}):
+        route = checks(check(regex="bad", then="escalate"), ladder=["full", rung], max_output_tokens=100)
+        answers = in_turn("good", "bad")
+        async with world(a=answers, model=PRICED, route=route, cache=EXACT) as w:
+            await w.llm.complete("chat", "hi")
+            before = paid(w)
+            reply = await w.llm.complete("chat", "hi", cache="refresh")
+            assert reply.level in (Level.CACHED, Level.STATIC)
+            assert reply.cost_usd == pytest.approx(paid(w) - before) != 0
+            assert settled(w)[-1].cost_usd == reply.cost_usd
+            assert settled(w)[-1].usage.input_tokens > 0
+
+
+async def test_a_check_that_escalates_leaves_out_the_full_answer_and_not_the_rung_a_budget_left(tmp_path):
+    chat = {"targets": ["a/m"], "max_output_tokens": 10, "descent": {"economy": 0.8},
+            **checks(own("elsewhere", stage="before"), **LADDER)}  # fmt: skip
+    routes = {"chat": chat, "small": {"targets": ["b/m"], "max_output_tokens": 10}}
+    budgets = [{"per": "user", "window": "day", "limit_tokens": 1000}]
+    async with world(a=Script(answer="a"), b=Script(answer="b"), routes=routes, budgets=budgets) as w:
+        (purse,) = w.llm.engine.spending.current(Identity(user="ann"))
+        purse.flow.spend(w.now, 850)
+        reply = await w.llm.complete("chat", "hi", user="ann")
+        assert (reply.text, reply.level, len(reply.reasons)) == ("b", Level.SIMPLER, 1)

@@ -59,6 +59,7 @@ def test_each_call_is_a_hit_or_priced_or_unpriced_or_unanswered(log):
     path = log(
         row(cached="exact", cost_usd=0.0, saved_usd=0.5, attempts=0, level="cached"),
         row(cached="near", cost_usd=0.0, attempts=0, level="cached"),
+        row(cached="stale", cost_usd=0.5, input_tokens=10, output_tokens=1, level="cached"),
         row(cost_usd=0.25, input_tokens=100, output_tokens=20, cache_read_tokens=50, reasoning_tokens=5),
         row(cost_usd=0.0, level="static", target=None, model=None, attempts=2),
         row(input_tokens=70, output_tokens=7),
@@ -68,13 +69,13 @@ def test_each_call_is_a_hit_or_priced_or_unpriced_or_unanswered(log):
     )
     assert total(path) == {
         "chat": Totals(
-            hits=2, saved_usd=0.5, saved_unknown=1, priced=2, cost_usd=0.25, input_tokens=100, output_tokens=20,
+            hits=2, saved_usd=0.5, saved_unknown=1, priced=3, cost_usd=0.75, input_tokens=110, output_tokens=21,
             cache_read_tokens=50, reasoning_tokens=5, unpriced=2, unpriced_input=100, unpriced_output=10,
             unanswered=2, unanswered_sent=1,
         )
     }  # fmt: skip
     its = total(path)["chat"]
-    assert (its.calls, its.answered, its.all_input, its.all_output) == (8, 6, 200, 30)
+    assert (its.calls, its.answered, its.all_input, its.all_output) == (9, 7, 210, 31)
 
 
 def test_a_span_has_its_first_instant_and_not_its_last(log):
@@ -112,7 +113,7 @@ def naive(rows, of):
         if not 2 <= its["at"] < 8:
             continue
         tokens = its["input_tokens"], its["output_tokens"], its["cache_read_tokens"]
-        if its["cached"]:
+        if its["cached"] and its["cost_usd"] == 0:
             saved = its["saved_usd"]
             its = Totals(hits=1, saved_usd=saved or 0.0, saved_unknown=int(saved is None)), of(its)
         elif its["cost_usd"] is not None:
@@ -142,7 +143,7 @@ def test_sums_are_those_of_the_rows(one_file, rows):
         for name, (_, moments) in by_model.items():
             paid = [
                 each for each in rows
-                if 2 <= each["at"] < 8 and each["model"] == name and not each["cached"] and each["cost_usd"] is not None
+                if 2 <= each["at"] < 8 and each["model"] == name and each["cost_usd"] is not None and not (each["cached"] and each["cost_usd"] == 0)
             ]  # fmt: skip
             assert moments.products[0] == sum(each["output_tokens"] ** 2 for each in paid)
             assert moments.products[1] == sum(each["output_tokens"] * each["input_tokens"] for each in paid)

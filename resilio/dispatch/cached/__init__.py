@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from resilio.cache import BACKENDS, Backend, CacheStatistics, Entry, Purge, SingleFlight, exact_key, fingerprints
 from resilio.cache.semantic import NOTHING, Found, Place, SemanticStatistics, place_of
 from resilio.config import Config
+from resilio.config.settings import RUNG_LABELS
 from resilio.dispatch.cached.near import Near
 from resilio.dispatch.cached.replay import Hit, RecordedStream, ReplayedStream, reply_of
 from resilio.dispatch.cached.slot import Slot
@@ -21,7 +22,7 @@ from resilio.dispatch.call import Call
 from resilio.dispatch.stream import Stream
 from resilio.errors import ConfigError, EmbedderUnavailable
 from resilio.ladder import NotCached
-from resilio.models import Level, Reply
+from resilio.models import Reply
 from resilio.snapshot import Snapshot
 from resilio.supervisor import RouteRecord
 
@@ -159,7 +160,8 @@ class Cached:
         """A whole answer: from a cache, from an identical call under way, or asked for and kept."""
         hit = self._look_up(slot) or await self._find(slot)
         if hit is not None:
-            return call.hit(reply_of(call, hit, Level.CACHED))
+            return call.hit(reply_of(call, hit, RUNG_LABELS["cache"]))
+        self._see_whose_answer(slot)
         try:
             reply = await ask(call)
         except BaseException as exc:
@@ -172,12 +174,19 @@ class Cached:
         """A stream, likewise. What is asked for is kept when the caller has read it to its end."""
         hit = self._look_up(slot) or await self._find(slot)
         if hit is not None:
-            return ReplayedStream(call, hit, call.hit)
+            return ReplayedStream(call, hit, call.hit, RUNG_LABELS["cache"])
+        self._see_whose_answer(slot)
         try:
             return await ask(call, slot)
         except BaseException as exc:
             slot.leave(failed=isinstance(exc, Exception))
             raise
+
+    def _see_whose_answer(self, slot: Slot) -> None:
+        """Another configuration may have come while the call waited: its answer, and its checks, have another key."""
+        if self._engine.supervisor.succession.current is not slot.snapshot:
+            slot.leave(failed=False)
+            slot.void = True
 
     def _look_up(self, slot: Slot) -> Hit | None:
         """The answer to the very same request."""
@@ -214,9 +223,8 @@ class Cached:
         entry = await seat.wait(self._patience(slot.call))
         if entry is not None:
             slot.store.share(entry)
-        elif self._engine.supervisor.succession.current is not slot.snapshot:
-            seat.leave(failed=False)
-            slot.void = True
+        else:
+            self._see_whose_answer(slot)
         return entry
 
     async def _find_near(self, slot: Slot) -> Hit | None:
@@ -257,11 +265,11 @@ class Cached:
         Raises:
             NotCached: There is nothing that may still be served.
         """
-        return reply_of(call, await self._last(call, stream=False), call.level)
+        return reply_of(call, await self._last(call, stream=False), call.label)
 
     async def last_stream(self, call: Call) -> Stream:
         """Likewise, to a call for a stream."""
-        return ReplayedStream(call, await self._last(call, stream=True), call.succeed)
+        return ReplayedStream(call, await self._last(call, stream=True), call.succeed, call.label)
 
     async def _last(self, call: Call, *, stream: bool) -> Hit:
         slot = self.slot(call, stream=stream)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import orjson
 
 from resilio.cache import CachedReply, Recording, Tape
-from resilio.config.settings import RUNG_LABELS
 from resilio.dispatch.call import Call
 from resilio.dispatch.stream import GoOn, Stream
 from resilio.models import CacheHit, CacheKind, Chunk, Level, Reply
@@ -41,8 +40,8 @@ class Hit(NamedTuple):
     passed_over: tuple[str, ...] = ()
 
 
-def reply_of(call: Call, hit: Hit, level: Level) -> Reply:
-    """The reply to this call that a hit makes."""
+def reply_of(call: Call, hit: Hit, label: str) -> Reply:
+    """The reply to this call that a hit makes; `label` says what it is worth."""
     recording, request, now = hit.entry.recording, call.request, call.engine.clock()
     latency = now - call.started
     raw: Any = recording.raw  # JSON; `CachedReply` reads it when asked
@@ -50,7 +49,7 @@ def reply_of(call: Call, hit: Hit, level: Level) -> Reply:
         text=recording.text,
         finish_reason=recording.finish_reason,
         target=recording.target,
-        level=level,
+        level=Level.CACHED,
         complete=True,
         usage=recording.usage,
         request_id=request.id,
@@ -65,7 +64,7 @@ def reply_of(call: Call, hit: Hit, level: Level) -> Reply:
         asked_route=request.asked_route or request.route,
         rule=request.rule,
         raw=raw,
-        label=RUNG_LABELS["cache"] if level is Level.CACHED and not call.attempts else call.label,
+        label=label,
         cached=CacheHit(
             hit.kind, now - hit.entry.stored_at, hit.entry.id, recording.cost_usd, hit.similarity, hit.passed_over
         ),
@@ -112,9 +111,10 @@ class ReplayedStream(Stream):
     It has no leg and waits for nothing, so all that touches one is replaced here.
     """
 
-    def __init__(self, call: Call, hit: Hit, settle: Callable[[Reply], Reply]) -> None:
+    def __init__(self, call: Call, hit: Hit, settle: Callable[[Reply], Reply], label: str) -> None:
         self._call = call
         self._hit = hit
+        self._label = label
         self._settle_call = settle
         """How the call settles."""
         self._chunks: Iterator[Chunk] = hit.entry.recording.chunks()
@@ -136,4 +136,4 @@ class ReplayedStream(Stream):
         """The caller goes away. The answer is whole, however much of it was read."""
         if self._reply is None:
             self._chunks = iter(())
-            self._reply = self._settle_call(reply_of(self._call, self._hit, Level.CACHED))
+            self._reply = self._settle_call(reply_of(self._call, self._hit, self._label))
