@@ -143,7 +143,8 @@ def test_sums_are_those_of_the_rows(one_file, rows):
         for name, (_, moments) in by_model.items():
             paid = [
                 each for each in rows
-                if 2 <= each["at"] < 8 and each["model"] == name and each["cost_usd"] is not None and not (each["cached"] and each["cost_usd"] == 0)
+                if 2 <= each["at"] < 8 and each["model"] == name and each["cost_usd"] is not None
+                and not (each["cached"] and each["cost_usd"] == 0)
             ]  # fmt: skip
             assert moments.products[0] == sum(each["output_tokens"] ** 2 for each in paid)
             assert moments.products[1] == sum(each["output_tokens"] * each["input_tokens"] for each in paid)
