@@ -209,15 +209,13 @@ class Call:
         if not self.spent:
             return reply
         usage, cost = self._spent()
-        known = cost is not None and reply.cost_usd is not None
-        return replace(reply, usage=usage + reply.usage, cost_usd=cost + reply.cost_usd if known else None)
+        whole = None if cost is None or reply.cost_usd is None else cost + reply.cost_usd
+        return replace(reply, usage=usage + reply.usage, cost_usd=whole)
 
     def _spent(self) -> tuple[Usage, float | None]:
-        usage, costs = Usage(), []
-        for cost, used in self.spent:
-            usage = usage + used
-            costs.append(cost)
-        return usage, None if None in costs else math.fsum(costs)
+        usage = sum((used for _, used in self.spent), Usage())
+        known = [cost for cost, _ in self.spent if cost is not None]
+        return usage, math.fsum(known) if len(known) == len(self.spent) else None
 
     def enter(self) -> Mapping[str, RouteRecord]:
         """The call begins: the routes it goes by until it settles."""
