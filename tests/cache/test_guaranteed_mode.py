@@ -165,6 +165,19 @@ async def test_a_judge_decides_whether_answers_agree_and_is_not_cached():
         assert bound(w).disagreements == 0
 
 
+async def test_an_audit_is_counted_though_its_judge_fails():
+    def answer(body):
+        return "answer" if "<question>" not in body["messages"][-1]["content"] else ""
+
+    routes = {"judge": {"targets": ["b/m"]}}
+    judge = Script.of(Refusal("prompt"))
+    async with world(a=Script(answer=answer), b=judge, cache=guaranteed(judge="judge"), routes=routes) as w:
+        await ask(w, ASKED)
+        await ask(w, REWORDED)
+        assert w.calls("b") > 0
+        assert (bound(w).audits, bound(w).disagreements) == (2, 0)
+
+
 async def test_with_the_provider_down_only_what_is_proven_is_served():
     async with world(a=SAME, cache=guaranteed(), route={"ladder": ["full", "cache"]}) as w:
         await ask(w, ASKED)
