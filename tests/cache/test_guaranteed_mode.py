@@ -94,6 +94,31 @@ async def test_drift_is_noticed_and_a_new_epoch_begins():
         assert (change.after, change.why, change.epoch) == (None, "drift", 2)
 
 
+async def test_a_stream_is_audited_when_it_was_read_to_its_end():
+    async with world(a=numbered(), cache=guaranteed(audit=1.0)) as w:
+        await ask(w, ASKED)
+        async with w.llm.stream("chat", REWORDED) as left:
+            async for _ in left:
+                break
+        await w.llm._dispatcher.cached.near.cache.settled()
+        assert bound(w).audits == 1, "there is no whole answer to compare"
+        await ask(w, ASKED, cache="refresh")
+        assert bound(w).audits == 1, "who wants a new answer comes to no cache"
+        async with w.llm.stream("chat", REWORDED) as stream:
+            assert "".join([chunk.text async for chunk in stream]).startswith("answer")
+        await w.llm._dispatcher.cached.near.cache.settled()
+        assert bound(w).audits == 2
+
+
+async def test_who_waits_for_an_audited_call_is_no_audit_of_its_own():
+    async with world(a=numbered(), cache={**guaranteed(audit=1.0), "exact": {}}) as w:
+        await ask(w, ASKED)
+        replies = await asyncio.gather(*(w.llm.complete("chat", REWORDED) for _ in range(5)))
+        await w.llm._dispatcher.cached.near.cache.settled()
+        assert {reply.text for reply in replies} == {"answer 2"}
+        assert (bound(w).audits, bound(w).disagreements) == (2, 1)
+
+
 async def test_namespaces_have_bounds_of_their_own():
     async with world(a=SAME, cache=guaranteed()) as w:
         await ask_until_open(w, wordings(), cache_namespace="open")
