@@ -95,18 +95,24 @@ class AnswersAgree:
         return float(one @ other) / length if length else 0.0
 
 
-def judged_by(ask: Callable[[str], Awaitable[str]]) -> Agreement:
+def judged_by(ask: Callable[[str], Awaitable[str]], otherwise: Agreement | None = None) -> Agreement:
     """An `Agreement` that lets a model judge.
 
     Args:
-        ask: Sends a prompt to it, say through a route of its own, and gives the text of its answer. What it raises
-            ends the audit.
+        ask: Sends a prompt to it, say through a route of its own, and gives the text of its answer.
+        otherwise: Compares in its place where it raises: answers that are too long for a judge, or that it will not
+            read, are no random ones, and audits without them would be no sample. None: the audit ends there.
     """
 
     async def agree(question: str, kept: str, fresh: str, /) -> bool:
         # As JSON, and without angle brackets: no text can end before its end, or speak from outside its place.
         texts = {name: _as_data(text) for name, text in (("question", question), ("kept", kept), ("fresh", fresh))}
-        verdict = await ask(_PROMPT.format(**texts))
+        try:
+            verdict = await ask(_PROMPT.format(**texts))
+        except Exception:
+            if otherwise is None:
+                raise
+            return await otherwise(question, kept, fresh)
         # Anything but a plain yes is a no: a judge that hesitates must not vouch for an answer.
         return _SAME.match(verdict) is not None and "different" not in verdict.casefold()
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
+from resilio.cache.calibration import load_calibration
 from resilio.cache.embedding import Profile
 from resilio.cli import cache_replay
 from resilio.cli.calibrate import add_measuring, measured
 from resilio.cli.command import UsageError, share
 from resilio.cli.embedders import opened
 from resilio.cli.screen import Screen
+from resilio.config import load_config
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 
@@ -50,8 +53,13 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
 
 
 async def _profiles(options: argparse.Namespace) -> Mapping[str, Profile]:
+    """Those of the embedder, and of the calibration that the configuration names."""
     async with opened(options) as embedder:  # which loads no model before its first text
-        return embedder.profiles
+        profiles = embedder.profiles
+    settings = None if options.config is None else load_config(options.config).cache.semantic
+    if settings is None or settings.calibration is None:
+        return profiles
+    return {**profiles, **load_calibration(Path(settings.calibration)).profiles}  # opening has seen that it fits
 
 
 def _evaluate(options: argparse.Namespace, screen: Screen) -> int:

@@ -104,6 +104,8 @@ APART = {
         Was the dog bitten by the cat? | Did the dog bite the cat?
         Transfer money to savings from checking | Transfer money from savings to checking
         How do I migrate from Redis to Cassandra? | How do I migrate to Redis from Cassandra?
+        How do I rebase my branch onto main? | How do I rebase main onto my branch?
+        Savings to checking | Checking to savings
     """,
 }
 
@@ -115,6 +117,9 @@ ALIKE = """
     What is photosynthesis? | How does photosynthesis work?
     Explain photosynthesis | How does photosynthesis work?
     I can't log in | I cannot log in
+    Which tool should I use to fix the sink? | To fix the sink which tool should I use?
+    How do I link a cell to a chart in Excel? | In Excel how do I link a cell to a chart?
+    Is a switch from gas to electric worth it? | Is a switch to electric from gas worth it?
     I can\u2019t log in | I cant log in
     I can't log in | I am unable to log in
     I can't log in | I'm having trouble logging in

@@ -148,6 +148,17 @@ async def test_no_text_gets_out_of_its_place_in_what_a_judge_is_asked():
     assert [json.loads(each) for each in said] == [out] * 3
 
 
+async def test_what_a_judge_cannot_read_is_compared_without_it():
+    async def ask(prompt):
+        raise ValueError("too long")
+
+    async def otherwise(question, kept, fresh):
+        return (question, kept, fresh) == ("?", "a", "b")
+
+    assert await judged_by(ask, otherwise)("?", "a", "b") is True
+    assert await judged_by(ask, otherwise)("?", "a", "c") is False
+
+
 async def test_what_a_judge_raises_ends_the_audit():
     async def ask(prompt):
         raise TimeoutError

@@ -94,6 +94,31 @@ async def test_drift_is_noticed_and_a_new_epoch_begins():
         assert (change.after, change.why, change.epoch) == (None, "drift", 2)
 
 
+async def test_a_stream_is_audited_when_it_was_read_to_its_end():
+    async with world(a=numbered(), cache=guaranteed(audit=1.0)) as w:
+        await ask(w, ASKED)
+        async with w.llm.stream("chat", REWORDED) as left:
+            async for _ in left:
+                break
+        await w.llm._dispatcher.cached.near.cache.settled()
+        assert bound(w).audits == 1, "there is no whole answer to compare"
+        await ask(w, ASKED, cache="refresh")
+        assert bound(w).audits == 1, "who wants a new answer comes to no cache"
+        async with w.llm.stream("chat", REWORDED) as stream:
+            assert "".join([chunk.text async for chunk in stream]).startswith("answer")
+        await w.llm._dispatcher.cached.near.cache.settled()
+        assert bound(w).audits == 2
+
+
+async def test_who_waits_for_an_audited_call_is_no_audit_of_its_own():
+    async with world(a=numbered(), cache={**guaranteed(audit=1.0), "exact": {}}) as w:
+        await ask(w, ASKED)
+        replies = await asyncio.gather(*(w.llm.complete("chat", REWORDED) for _ in range(5)))
+        await w.llm._dispatcher.cached.near.cache.settled()
+        assert {reply.text for reply in replies} == {"answer 2"}
+        assert (bound(w).audits, bound(w).disagreements) == (2, 1)
+
+
 async def test_namespaces_have_bounds_of_their_own():
     async with world(a=SAME, cache=guaranteed()) as w:
         await ask_until_open(w, wordings(), cache_namespace="open")
@@ -165,6 +190,19 @@ async def test_a_judge_decides_whether_answers_agree_and_is_not_cached():
         assert bound(w).disagreements == 0
 
 
+async def test_an_audit_is_counted_though_its_judge_fails():
+    def answer(body):
+        return "answer" if "<question>" not in body["messages"][-1]["content"] else ""
+
+    routes = {"judge": {"targets": ["b/m"]}}
+    judge = Script.of(Refusal("prompt"))
+    async with world(a=Script(answer=answer), b=judge, cache=guaranteed(judge="judge"), routes=routes) as w:
+        await ask(w, ASKED)
+        await ask(w, REWORDED)
+        assert w.calls("b") > 0
+        assert (bound(w).audits, bound(w).disagreements) == (2, 0)
+
+
 async def test_with_the_provider_down_only_what_is_proven_is_served():
     async with world(a=SAME, cache=guaranteed(), route={"ladder": ["full", "cache"]}) as w:
         await ask(w, ASKED)
@@ -229,6 +267,22 @@ async def test_what_an_audit_finds_wrong_while_the_client_closes_does_not_come_b
         assert (bound(w).audits, bound(w).disagreements) == (2, 1)
 
 
+async def test_what_was_served_and_is_found_wrong_leaves_the_disk_at_once(tmp_path):
+    async with world(a=SAME, cache=guaranteed(path=str(tmp_path), audit=1.0)) as w:
+        words = wordings()
+        await ask_until_open(w, words)
+        await asyncio.sleep(61)
+        (saved,) = tmp_path.glob("*.answers")
+        assert "chlorophyll" in saved.read_text()
+        w.providers["a"].script = Script(answer="Moss does it too")
+        began = w.now
+        await w.llm.complete("chat", next(words))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert w.now - began < 60, "not yet time for the next saving"
+        assert "chlorophyll" not in saved.read_text()
+
+
 @pytest.mark.parametrize("saved", [False, True])
 async def test_a_comparison_that_never_ends_holds_up_no_closing(tmp_path, saved):
     async with world(a=numbered(), cache=guaranteed(**({"path": str(tmp_path)} if saved else {}))) as w:
@@ -257,7 +311,7 @@ async def test_an_audit_under_way_when_other_guards_come_into_force_is_not_count
         assert w.llm.status().caches["semantic"].bounds == {}, "the other guards hold from now on"
         assert (await asking).cached is None
         await w.llm._dispatcher.cached.near.cache.settled()
-        assert w.llm.status().caches["semantic"].bounds.get("") is None
+        assert bound(w).audits == 0
         await ask(w, REWORDED + "?")
         assert (bound(w).audits, bound(w).epoch) == (1, 1)
 

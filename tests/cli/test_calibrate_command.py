@@ -177,6 +177,21 @@ def test_a_profile_of_the_embedder_can_be_held_to_a_bound(pairs, capsys):
     assert "the embedder has no profile 'faq'; there is safety" in capsys.readouterr().err
 
 
+def test_a_profile_that_was_calibrated_can_be_held_to_a_bound(pairs, tmp_path, capsys):
+    path, kept, config = pairs(160, others=10), tmp_path / "calibration.toml", tmp_path / "resilio.toml"
+    write = ["calibrate", path, *HASHING, "--max-wrong", "0.02", "--profile", "faq", "--write", str(kept)]
+    assert main(write) == 0
+    config.write_text(
+        '[[provider]]\nname = "p"\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodels.m = {}\n'
+        '[cache.semantic]\nembedder = "hashing"\nprofile = "faq"\ncalibration = "calibration.toml"\n'
+    )
+    capsys.readouterr()
+    command = ["cache", "evaluate", path, "--config", str(config), "--max-wrong", "0.02", "--profile", "faq", "--json"]
+    assert main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["threshold"] == load_calibration(kept).profiles["faq"].threshold
+
+
 # --- resilio cache replay ------------------------------------------------------------------------
 
 

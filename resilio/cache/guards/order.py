@@ -133,9 +133,9 @@ def _sequence(roles: list[str]) -> list[str]:
 
 @cache
 def _playing() -> frozenset[str]:
-    """Stop words that play a role all the same: I give you, you give me."""
+    """Stop words that play a role all the same: I give you, you give me; my branch onto main, main onto my branch."""
     light = map(common_form, words_of(lists().raw["plain"]["light"]))
-    return frozenset(_PRONOUNS.values()) | lists().negators | frozenset(light)
+    return frozenset(_PRONOUNS.values()) | lists().negators | frozenset(light) | _direction_words()[1]
 
 
 def _agent(words: Sequence[str], spelled: Sequence[str]) -> tuple[str, str] | None:

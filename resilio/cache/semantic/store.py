@@ -462,6 +462,7 @@ class SemanticCache:
             if recording is not None:
                 self.keep(place, recording, ttl)
             return
+        threshold = self.guarantee.threshold(audit.namespace)
         try:
             agrees = await self.guarantee.decide(audit, place.question.text, fresh)
         except Exception as exc:
@@ -469,6 +470,8 @@ class SemanticCache:
             return
         if audit.entry is not None and not agrees:
             self.remove(audit.entry)
+            if self._when_purged is not None and threshold is not None and audit.similarity >= threshold:
+                self._when_purged()  # it had been served: a crash must not bring it back
         # One that agrees with its nearest entry would only stand beside it.
         if recording is not None and (audit.entry is None or not agrees):
             self.keep(place, recording, ttl)

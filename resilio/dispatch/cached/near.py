@@ -153,17 +153,16 @@ class Near:
         from resilio.cache.semantic.guarantee import Guarantee
 
         engine, judge = self._engine, settings.judge
-        agree: Agreement
-        if judge is None:
-            agree = words = AnswersAgree(embedder)
-            how = words.basis
-        else:
+        words = AnswersAgree(embedder)
+        agree: Agreement = words
+        how = words.basis
+        if judge is not None:
 
             async def ask(prompt: str) -> str:
                 assert self.ask is not None, "the client sets it before any call"
                 return await self.ask(judge, prompt)
 
-            agree, how = judged_by(ask), f"answers agree as route {judge} judges"
+            agree, how = judged_by(ask, words), f"answers agree as route {judge} judges"
 
         def changed(namespace: str, change: Change) -> None:
             engine.emit(CacheThresholdChanged(namespace, *change, engine.clock()))
