@@ -8,7 +8,7 @@ prepared answer to another question is worse than the error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -159,7 +159,7 @@ def _last_text(call: Call) -> str | None:
         return None
     if not isinstance(content, str):
         parts = content if isinstance(content, list | tuple) else ()
-        if len(parts) != 1 or parts[0].get("type") != "text":
+        if len(parts) != 1 or not isinstance(parts[0], Mapping) or parts[0].get("type") != "text":
             return None
         content = parts[0].get("text")
     return content if isinstance(content, str) and content.strip() else None
