@@ -1,6 +1,7 @@
 """Budget-driven descent: a route gives less as a budget is spent, before there is nothing left to give.
 
-Of all the budgets a call touches the one that is spent furthest decides. Levels below full have a machine each, by
+Of all the budgets a call touches the one that is spent furthest decides; of several that leave as little, the one that
+resets last, or its hint would send the caller back too soon. Levels below full have a machine each, by
 route and entity; who is served in full has none, so that a million users cost nothing.
 """
 
@@ -44,6 +45,13 @@ class Serving(NamedTuple):
         return ServiceReduced(self.route, self.level, self.budget, self.entity, self.share, self.resets_in)
 
 
+_ORDER = tuple(ServiceLevel)
+
+
+def _strictness(serving: Serving) -> tuple[int, float]:
+    return _ORDER.index(serving.level), serving.resets_in
+
+
 class ServiceLevels:
     """The levels of one engine."""
 
@@ -64,10 +72,13 @@ class ServiceLevels:
         found: Serving | None = None
         for purse in spending.current(call.request.identity):
             flow = self._observed(route, purse)
-            if flow is not None and (found is None or flow.share > found.share):
-                resets_in = purse.resets_in(self._engine.wall())
-                budget = purse.budget.name
-                found = Serving(flow.state, route.name, budget, purse.entity, flow.share, resets_in)
+            if flow is None:
+                continue
+            resets_in = purse.resets_in(self._engine.wall())
+            budget = purse.budget.name
+            serving = Serving(flow.state, route.name, budget, purse.entity, flow.share, resets_in)
+            if found is None or _strictness(serving) > _strictness(found):
+                found = serving
         return found
 
     def _observed(self, route: RouteSettings, purse: Purse) -> ServiceFlow | None:
@@ -91,7 +102,16 @@ class ServiceLevels:
 
     def reduced(self) -> tuple[ReducedService, ...]:
         """Every route that gave somebody less than everything when they asked last."""
+        self._forget()
         return tuple(
             ReducedService(route, budget, entity, flow.state, flow.share)
             for (route, budget, entity), flow in self._flows.items()
         )
+
+    def _forget(self) -> None:
+        """Drop what a reload has ended: routes that descend no more, budgets that are gone."""
+        routes, accounts = self._engine.supervisor.routes, {its.account for its in self._engine.spending.budgets}
+        for key in list(self._flows):
+            route = routes.get(key[0])
+            if route is None or route.settings.descent is None or key[1] not in accounts:
+                del self._flows[key]

@@ -438,7 +438,7 @@ class Spending:
             until: Monotonic instant after which it goes on without; so it does where the ledger cannot be read.
         """
         for holding in self.current(identity):
-            if not holding.asked:
+            if not holding.asked and self._clerk.unavailable is None:
                 with suppress(LedgerUnavailable, TimeoutError):
                     async with asyncio.timeout(max(0.0, until - self._clock())):
                         await self._clerk.know(holding)

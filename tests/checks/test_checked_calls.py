@@ -625,6 +625,7 @@ async def test_a_check_that_escalates_leaves_out_the_full_answer_and_not_the_run
     routes = {"chat": chat, "small": {"targets": ["b/m"], "max_output_tokens": 10}}
     budgets = [{"per": "user", "window": "day", "limit_tokens": 1000}]
     async with world(a=Script(answer="a"), b=Script(answer="b"), routes=routes, budgets=budgets) as w:
+        await w.llm.engine.spending.usage(Identity(user="ann"))
         (purse,) = w.llm.engine.spending.current(Identity(user="ann"))
         purse.flow.spend(w.now, 850)
         reply = await w.llm.complete("chat", "hi", user="ann")

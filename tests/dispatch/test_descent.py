@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from world import world
 
 from resilio.config import DescentSettings, load_config
-from resilio.errors import BudgetExceeded, ConfigError, ServiceReduced
+from resilio.errors import BudgetExceeded, ConfigError, ResilioError, ServiceReduced
 from resilio.events import ServiceLevelChanged
 from resilio.models import Identity, Level
 from resilio.statemachines.service import ALLOWED, ServiceFlow, ServiceLevel
@@ -39,10 +39,15 @@ def spent_world(route, *, budgets=BUDGET, **more):
                  cache={"exact": {"ttl": 10 * DAY}}, **more)  # fmt: skip
 
 
-def spend(w, share, user="ann"):
+async def known(w, **who):
+    """The budgets of a caller, once the ledger has said that nothing is spent."""
+    await w.llm.engine.spending.usage(Identity(**who))
+    return w.llm.engine.spending.current(Identity(**who))
+
+
+async def spend(w, share, user="ann"):
     """As if so much of the user's budget had been spent by now."""
-    (purse,) = w.llm.engine.spending.current(Identity(user=user))
-    purse.asked = True  # or the ledger would say that it was not
+    (purse,) = await known(w, user=user)
     purse.flow.spend(w.now, int(share * purse.limit))
 
 
@@ -54,10 +59,10 @@ async def test_rungs_are_left_out_at_80_95_and_100_percent_and_come_back_the_nex
     async with spent_world(route) as w:
         kept = await ask(w, "Kept")
         assert (kept.text, kept.level) == ("large", Level.FULL)
-        spend(w, 0.79)
+        await spend(w, 0.79)
         assert (await ask(w, "One")).text == "large"
 
-        spend(w, 0.80)
+        await spend(w, 0.80)
         reply = await ask(w, "Two")
         assert (reply.text, reply.level) == ("small", Level.SIMPLER)
         assert reply.reasons[0].startswith(
@@ -65,7 +70,7 @@ async def test_rungs_are_left_out_at_80_95_and_100_percent_and_come_back_the_nex
         )
         assert (await ask(w, "Kept")).cached.kind == "exact"
 
-        spend(w, 0.95)
+        await spend(w, 0.95)
         assert (await ask(w, "Kept")).text == "large"
         reply = await ask(w, "How do I reset a password?")
         assert (reply.text, reply.level) == ("Open Settings.", Level.STATIC)
@@ -75,7 +80,7 @@ async def test_rungs_are_left_out_at_80_95_and_100_percent_and_come_back_the_nex
         assert refused.value.level == "cache_only"
         assert 0 < refused.value.retry_after <= DAY
 
-        spend(w, 1.0)
+        await spend(w, 1.0)
         assert (await ask(w, "How do I reset a password?")).level is Level.STATIC
         with pytest.raises(ServiceReduced, match="shedding"):
             await ask(w, "Kept")
@@ -97,11 +102,11 @@ async def test_rungs_are_left_out_at_80_95_and_100_percent_and_come_back_the_nex
 
 async def test_streams_go_down_the_same_way(route):
     async with spent_world(route) as w:
-        spend(w, 0.9)
+        await spend(w, 0.9)
         async with w.llm.stream("chat", "Two", user="ann") as stream:
             assert "".join([chunk.text async for chunk in stream]) == "small"
         assert stream.reply.level is Level.SIMPLER
-        spend(w, 1.0)
+        await spend(w, 1.0)
         async with w.llm.stream("chat", "How do I reset a password?", user="ann") as stream:
             assert "".join([chunk.text async for chunk in stream]) == "Open Settings."
 
@@ -122,8 +127,7 @@ async def test_real_spending_leads_down_step_by_step(route):
 async def test_the_budget_that_is_spent_furthest_decides(route):
     budgets = [*BUDGET, {"per": "organisation", "window": "day", "limit_tokens": 1000}]
     async with spent_world(route, budgets=budgets) as w:
-        user, organisation = w.llm.engine.spending.current(Identity(user="ann", organisation="acme"))
-        user.asked = organisation.asked = True
+        user, organisation = await known(w, user="ann", organisation="acme")
         user.flow.spend(w.now, 850)
         organisation.flow.spend(w.now, 960)
         with pytest.raises(ServiceReduced, match="organisation/day"):
@@ -131,9 +135,42 @@ async def test_the_budget_that_is_spent_furthest_decides(route):
         assert (await ask(w, "One")).level is Level.SIMPLER
 
 
+async def test_the_hint_is_when_the_last_of_two_budgets_that_leave_as_little_resets(route):
+    budgets = [*BUDGET, {"per": "user", "window": "hour", "limit_tokens": 1000}]
+    async with spent_world(route, budgets=budgets) as w:
+        day, hour = await known(w, user="ann")
+        day.flow.spend(w.now, 960)
+        hour.flow.spend(w.now, 990)
+        with pytest.raises(ServiceReduced, match="user/day") as refused:
+            await ask(w, "One")
+        assert refused.value.retry_after > hour.resets_in(w.llm.engine.wall())
+        assert refused.value.retry_after == pytest.approx(day.resets_in(w.llm.engine.wall()), abs=1)
+
+
+async def test_a_reload_without_descent_leaves_nobody_reduced(route):
+    async with spent_world(route) as w:
+        await spend(w, 0.96)
+        with pytest.raises(ServiceReduced):
+            await ask(w, "One")
+        assert w.llm.status().reduced
+        routes = {name: dict(its) for name, its in w.config["route"].items()}
+        routes["chat"].pop("descent")
+        await w.llm.reload({**w.config, "route": routes})
+        assert w.llm.status().reduced == ()
+
+
+@pytest.mark.parametrize("content", [["How do I reset a password?"], [None]])
+async def test_a_question_of_another_form_is_refused_and_crashes_nothing(route, content):
+    async with spent_world(route) as w:
+        await spend(w, 0.96)
+        with pytest.raises(ResilioError):
+            await w.llm.complete("chat", [{"role": "user", "content": content}], user="ann")
+        w.assert_idle()
+
+
 async def test_who_names_no_entity_of_a_budget_is_served_in_full(route):
     async with spent_world(route) as w:
-        spend(w, 1.0)
+        await spend(w, 1.0)
         assert (await w.llm.complete("chat", "One")).text == "large"
 
 
