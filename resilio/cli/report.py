@@ -18,7 +18,7 @@ from resilio.report import wording
 from resilio.report.export import HEADERS, as_dict, csv_rows
 from resilio.report.periods import Period, PeriodError, period_before, period_of
 from resilio.report.summary import Report, Row, collect, make_report
-from resilio.store.totals import DIMENSIONS, TAG, reading
+from resilio.store.totals import DIMENSIONS, TAG, Totals, reading
 
 if TYPE_CHECKING:
     from resilio.cli.screen import Screen
@@ -175,8 +175,7 @@ def _nothing(report: Report) -> str:
 
 def _show_totals(report: Report, screen: Screen) -> None:
     before, after = report.totals
-    rows = [("cost, USD", wording.usd(after.cost_usd), wording.usd(before.cost_usd),
-             wording.change(before.cost_usd, after.cost_usd))]  # fmt: skip
+    rows = [("cost, USD", wording.cost(after), wording.cost(before), wording.cost_change(before, after))]  # fmt: skip
     rows += [("saved by the cache, USD", wording.usd(after.saved_usd), wording.usd(before.saved_usd),
               wording.change(before.saved_usd, after.saved_usd))]  # fmt: skip
     rows += [
@@ -227,11 +226,8 @@ def _show_names(dimension: str, rows: Sequence[Row], top: int, screen: Screen) -
 
 def _cells(name: str, row: Row) -> tuple[str, ...]:
     before, after = row.before, row.after
-    cost = wording.usd(after.cost_usd)
-    if after.unpriced:
-        cost = "unknown" if not after.priced else f"{cost} + unknown"
     return (
-        name, cost, wording.usd(before.cost_usd), wording.change(before.cost_usd, after.cost_usd),
+        name, wording.cost(after), wording.cost(before), wording.cost_change(before, after),
         wording.short(after.calls), wording.short(after.all_input), wording.short(after.all_output),
         wording.short(after.hits), wording.usd(after.saved_usd),
     )  # fmt: skip
@@ -242,13 +238,14 @@ def _show_days(report: Report, screen: Screen) -> None:
     for day in report.days[1]:
         models = {wording.name_of(name): its for name, its in day.models.items()}
         dearest = max(models, key=lambda name: (models[name].cost_usd, name), default=None)
+        whole = Totals()
+        for its in day.models.values():
+            whole = whole.plus(its)
         rows.append(
             (
-                day.date.isoformat(), wording.usd(sum(its.cost_usd for its in models.values())),
-                wording.short(sum(its.calls for its in models.values())),
-                wording.short(sum(its.all_input for its in models.values())),
-                wording.short(sum(its.all_output for its in models.values())),
-                "" if dearest is None else f"{dearest} {wording.usd(models[dearest].cost_usd)}",
+                day.date.isoformat(), wording.cost(whole), wording.short(whole.calls),
+                wording.short(whole.all_input), wording.short(whole.all_output),
+                "" if dearest is None else f"{dearest} {wording.cost(models[dearest])}",
             )
         )  # fmt: skip
     screen.table(("day", "cost, USD", "calls", "in", "out", "dearest model"), rows)

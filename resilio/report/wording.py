@@ -11,7 +11,19 @@ from resilio.report.rates import ASSUMED_RATIO
 from resilio.report.summary import Report
 from resilio.store.totals import Totals
 
-__all__ = ["change", "evidence", "headline", "name_of", "notes", "short", "spoken", "tokens", "usd"]
+__all__ = [
+    "change",
+    "cost",
+    "cost_change",
+    "evidence",
+    "headline",
+    "name_of",
+    "notes",
+    "short",
+    "spoken",
+    "tokens",
+    "usd",
+]
 
 NOBODY: Final = "(none)"
 _SPOKEN: Final = {
@@ -62,6 +74,18 @@ def change(before: float, after: float) -> str:
         return "gone"
     share = (after - before) / before
     return f"x {after / before:,.1f}" if share >= 9.995 else f"{share:+.1%}" if abs(share) < 0.0995 else f"{share:+.0%}"
+
+
+def cost(its: Totals) -> str:
+    """What calls cost as far as it is known, and whether it is: ``unknown`` is not nothing."""
+    if not its.unpriced:
+        return usd(its.cost_usd)
+    return f"{usd(its.cost_usd)} + unknown" if its.priced else "unknown"
+
+
+def cost_change(before: Totals, after: Totals) -> str:
+    """As `change`, of costs; a question mark where one of the two is not known."""
+    return "?" if before.unpriced or after.unpriced else change(before.cost_usd, after.cost_usd)
 
 
 def name_of(name: object) -> str:

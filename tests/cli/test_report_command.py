@@ -97,6 +97,17 @@ def test_a_user_with_both_known_and_unknown_costs_is_marked(log, capsys):
     assert "1.00 + unknown" in report(capsys, path, *NOVEMBER, "--by", "user")
 
 
+def test_an_unknown_cost_is_nothing_in_no_table(log, capsys):
+    path = log(call(-5, cost=None), call(3, cost=None), call(4, model="n"), call(4, cost=None, model="n"))
+    said = report(capsys, path, *NOVEMBER, "--by", "day", "--by", "model")
+    cells = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in said.splitlines()]
+    rows = {row[0]: row[1:] for row in cells if row}
+    assert rows["cost, USD"] == ["1.00 + unknown", "unknown", "?"]
+    assert (rows["2026-11-03"][0], rows["2026-11-03"][-1]) == ("unknown", "m unknown")
+    assert (rows["2026-11-04"][0], rows["2026-11-04"][-1]) == ("1.00 + unknown", "n 1.00 + unknown")
+    assert rows["m"][:3] == ["unknown", "unknown", "?"]
+
+
 def test_any_dimension_and_any_tag_can_be_asked_for_and_only_the_first_are_named(log, capsys):
     path = log(*[call(3, cost=float(n), tags={"team": f"t{n}"}) for n in range(1, 6)])
     said = report(capsys, path, *NOVEMBER, "--by", "tag:team", "--by", "level", "--by", "route", "--top", "2")
