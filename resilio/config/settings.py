@@ -509,15 +509,23 @@ class DescentSettings:
     economy: Annotated[
         float | None,
         Setting(
-            "from this share spent on, say 0.8, simpler models answer in place of the route's own", "share", above=0
+            "from this share spent on, say 0.8, simpler models answer in place of the route's own",
+            "share",
+            above=0,
+            maximum=1,
         ),
     ] = None
     cache_only: Annotated[
         float | None,
-        Setting("from this share on, say 0.95, nobody is asked: caches and prepared answers alone", "share", above=0),
+        Setting(
+            "from this share on, say 0.95, nobody is asked: caches and prepared answers alone",
+            "share",
+            above=0,
+            maximum=1,
+        ),
     ] = None
     shedding: Annotated[
-        float | None, Setting("from this share on, say 1, prepared answers or a refusal", "share", above=0)
+        float | None, Setting("from this share on, say 1, prepared answers or a refusal", "share", above=0, maximum=1)
     ] = None
 
 

@@ -207,6 +207,7 @@ def test_each_level_allows_less_than_the_one_before():
         ({"shedding": 1.0}, ["full"], [], "there is no \\[\\[budget\\]\\]"),
         ({}, ["full"], BUDGET, "leaves nothing out"),
         ({"shedding": 0}, ["full"], BUDGET, "more than 0"),
+        ({"shedding": 1.5}, ["full"], BUDGET, "at most 1"),
         ({"shedding": float("nan")}, ["full"], BUDGET, "finite"),
     ],
 )
