@@ -100,3 +100,26 @@ caller = Caller()
 
 def not_async(given):
     return True
+
+
+class _Dumb(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+async def raises_what_cannot_be_shown(given):
+    raise _Dumb
+
+
+async def returns_what_cannot_be_shown(given):
+    return _Dumb()
+
+
+async def gives_a_number_as_its_reason(given):
+    return Verdict("deny", 7)
+
+
+async def exits(given):
+    raise SystemExit(3)

@@ -56,6 +56,8 @@ def checked_verdict(said: Any, stage: CheckStage, then: VerdictAction) -> Verdic
         raise ValueError(f"it returned {said!r:.60}, not a Verdict, True or False")
     if said.action not in _ACTIONS:
         raise ValueError(f"it returned the action {said.action!r:.60}; there are {', '.join(_ACTIONS)}")
+    if not isinstance(said.reason, str):
+        raise ValueError(f"its reason is {type(said.reason).__name__}, not text")
     if said.action == "retry" and stage == "before":
         raise ValueError("it asked for a retry, but before sending there is no answer to ask for again")
     if said.action == "redact" and not isinstance(said.text, str):

@@ -329,11 +329,11 @@ class Checked:
         exc = task.exception()
         if exc is not None:
             logger.warning("check %r of route %r failed", check.name, call.request.route, exc_info=exc)
-            raise _Failed("failed", f"{type(exc).__name__}: {exc}".splitlines()[0])
+            raise _Failed("failed", f"{type(exc).__name__}: {_message(exc)}".splitlines()[0])
         try:
             return checked_verdict(task.result(), given.stage, settings.then)
-        except ValueError as unsound:
-            raise _Failed("failed", str(unsound)) from None
+        except Exception as unsound:  # what it returned may be anything, even what cannot be shown
+            raise _Failed("failed", _message(unsound)) from None
 
     def _start(
         self, call: Call, check: Check, given: CheckInput, this: tuple[str, str], seconds: float
@@ -344,7 +344,10 @@ class Checked:
         function, its = check.function, call.request.identity
 
         async def run() -> Any:
-            return await function(given)
+            try:
+                return await function(given)
+            except SystemExit as exc:  # the loop would end, and all calls with it
+                raise RuntimeError("it wanted the program to exit") from exc
 
         token = _running.set(_running.get() | {this})
         try:
@@ -392,6 +395,14 @@ def _look_at_error(task: asyncio.Task[Any]) -> None:
     """So that one nobody waits for any more is not complained about."""
     if not task.cancelled():
         task.exception()
+
+
+def _message(exc: BaseException) -> str:
+    """What an exception says, where it can."""
+    try:
+        return str(exc)
+    except Exception:
+        return "it cannot be shown"
 
 
 # --- texts -----------------------------------------------------------------------------------------

@@ -424,6 +424,10 @@ async def test_a_function_sees_who_asks_what_and_what_came_of_it():
     ("function", "action", "reason"),
     [
         ("raises", "failed", "ValueError: a bug of mine"),
+        ("raises_what_cannot_be_shown", "failed", "_Dumb: it cannot be shown"),
+        ("returns_what_cannot_be_shown", "failed", "no words"),
+        ("gives_a_number_as_its_reason", "failed", "its reason is int, not text"),
+        ("exits", "failed", "RuntimeError: it wanted the program to exit"),
         ("nonsense", "failed", "it returned 3, not a Verdict, True or False"),
         ("forgets", "failed", "it returned None, not a Verdict, True or False"),
         ("unknown_action", "failed", "it returned the action 'shrug'; there are allow, deny, redact, retry, escalate"),
