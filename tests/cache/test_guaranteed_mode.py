@@ -78,6 +78,22 @@ async def test_an_entry_whose_answer_disagrees_goes_and_the_fresh_one_takes_its_
             assert (await ask(w, next(words))).cached is None, "never proven, never served"
 
 
+async def test_who_may_not_store_removes_only_what_would_have_been_served():
+    shared = guaranteed(audit=1.0, trusted=["feature:seeding"], namespaces={"faq": {"shared": True}})
+    async with world(a=SAME, cache=shared) as w:
+        how = {"cache_namespace": "faq"}
+        await ask(w, ASKED, feature="seeding", **how)
+        w.providers["a"].script = Script(answer="Nobody knows")
+        await ask(w, REWORDED, user="ann", **how)
+        assert bound(w, "faq").disagreements == 1, "it counts"
+        assert w.llm.status().caches["semantic"].entries == 1, "nothing is served yet, and nothing goes"
+        w.providers["a"].script = SAME
+        await ask_until_open(w, wordings(), user="ann", **how)
+        w.providers["a"].script = Script(answer="Nobody knows")
+        await ask(w, REWORDED, user="ann", **how)
+        assert w.llm.status().caches["semantic"].entries == 0
+
+
 async def test_drift_is_noticed_and_a_new_epoch_begins():
     async with world(a=SAME, cache=guaranteed(audit=1.0)) as w:
         words = wordings()

@@ -469,9 +469,12 @@ class SemanticCache:
             self._failed(f"an audit failed: {type(exc).__name__}: {exc}", exc)
             return
         if audit.entry is not None and not agrees:
-            self.remove(audit.entry)
-            if self._when_purged is not None and threshold is not None and audit.similarity >= threshold:
-                self._when_purged()  # it had been served: a crash must not bring it back
+            was_served = threshold is not None and audit.similarity >= threshold
+            # Who may not store may not empty a shared namespace by asking around it, before anything is served.
+            if place.may_store or was_served:
+                self.remove(audit.entry)
+            if was_served and self._when_purged is not None:
+                self._when_purged()  # a crash must not bring it back
         # One that agrees with its nearest entry would only stand beside it.
         if recording is not None and (audit.entry is None or not agrees):
             self.keep(place, recording, ttl)
