@@ -171,6 +171,10 @@ class Client:
         self._price(self._config)
         ledger, self._ledger = self._ledger, None
         if ledger is None:
+            if self._config.budgets and not self._config.ledger.path:
+                logger.warning(
+                    "budgets are kept in memory and begin anew with every start; name a file in [ledger] path"
+                )
             ledger = await open_ledger(self._config.ledger.path or None, executor=self._executor, wall=self._wall)
         supervisor = Supervisor(self._priced.config, clock=loop.time, rng=self._rng, listeners=self._listeners)
         self._engine = Engine(

@@ -33,7 +33,7 @@ class Deaf(OpenAICodec):
 
 @pytest.fixture(autouse=True)
 def deaf(monkeypatch):
-    monkeypatch.setitem(REGISTRY, "openai", Deaf("openai"))
+    monkeypatch.setitem(REGISTRY._made, "openai", Deaf("openai"))
 
 
 def asked(on_unsupported=None, *, cache=None, **scripts):
