@@ -190,13 +190,18 @@ def _significant(wire: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     plain = True
     for name, value in wire.items():
         if name in PLAIN:
-            found[name] = int(value) if type(value) is float and name in _FLOATS and value.is_integer() else value
+            found[name] = _plain_number(value) if name in _FLOATS else value
         elif name in IGNORED or (name in DEFAULTS and type(value) is type(DEFAULTS[name]) and value == DEFAULTS[name]):
             continue
         else:
             found[name] = value
             plain = False
     return found, plain
+
+
+def _plain_number(value: Any) -> Any:
+    """1.0 as 1; a float beyond what JSON writers take for a whole number stays one."""
+    return int(value) if type(value) is float and abs(value) < 2**53 and value.is_integer() else value
 
 
 def _plain_types(value: object) -> object:

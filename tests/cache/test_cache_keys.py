@@ -291,3 +291,10 @@ def test_seeds_and_draws_reach_every_bucket():
     assert {CacheControl(answers=4, seed=seed).bucket(random.Random(0)) for seed in range(60)} == {0, 1, 2, 3}
     rng = random.Random(0)
     assert {CacheControl(answers=4).bucket(rng) for _ in range(60)} == {0, 1, 2, 3}
+
+
+def test_a_huge_float_has_a_key_and_is_not_that_of_another():
+    messages = [{"role": "user", "content": "hi"}]
+    huge = [key(Request("chat", messages, {"top_p": value})) for value in (2.0**64, 2.0**65, 1e300)]
+    assert None not in huge
+    assert len(set(huge)) == 3
