@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from fractions import Fraction
 from typing import Final, NamedTuple, Protocol
 
 from resilio.config import BudgetSettings
@@ -143,7 +144,8 @@ class SlidingWindow:
         self._width = seconds / SLOTS
 
     def at(self, wall: float) -> Span:
-        index = math.floor(wall / self._width)
+        # Exactly: a quotient of floats may round up to a part that has not begun, and then too few behind it count.
+        index = math.floor(Fraction(wall) * SLOTS / Fraction(self._seconds))
         counted = tuple(self._name(each) for each in range(index - SLOTS, index + SLOTS + 1))
         return Span(counted[SLOTS], counted, index * self._width, (index + 1) * self._width)
 
