@@ -37,7 +37,7 @@ logger = logging.getLogger("resilio")
 CANDIDATES: Final = 4
 """So many of the nearest are offered to the guards."""
 OVERHEAD: Final = 900
-"""Bytes an entry takes beside question, answer and vector. Measured."""
+"""Bytes an entry is taken to need beside question, answer and vector: an allowance, on the large side."""
 PARTITION: Final = 12_000
 """Bytes a partition takes beside its entries: an index, with its lock, its queues and its first rows. Measured."""
 VECTOR_COPIES: Final = 2
