@@ -207,6 +207,8 @@ class Request:
     """Name of that rule."""
     inputs: Sequence[str] | None = None
     """Texts to embed; None: a completion is asked for."""
+    translations: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """A codec's own notes, so that what it finds for `unsupported` need not be found again for `encode`."""
 
 
 class Demand(NamedTuple):  # one is built for each call: a third of the cost of a frozen dataclass

@@ -69,10 +69,15 @@ class AnthropicCodec:
     def _translate(
         self, request: Request, target: TargetSettings, limit: int | None
     ) -> tuple[dict[str, Any], tuple[Loss, ...]]:
+        """Once a request and target; what is returned is shared, and not to be changed."""
         if limit is None:
             model = self._models.get(target.model)
             limit = (model.max_output_tokens if model is not None else None) or DEFAULT_MAX_TOKENS
-        return translate(request, target.model, self.version, limit)
+        key = (self.kind, self.version, target.model, limit)
+        found: tuple[dict[str, Any], tuple[Loss, ...]] | None = request.translations.get(key)
+        if found is None:
+            found = request.translations[key] = translate(request, target.model, self.version, limit)
+        return found
 
     def encode(
         self,
@@ -87,7 +92,7 @@ class AnthropicCodec:
     ) -> HttpRequest:
         body, _ = self._translate(request, target, max_output_tokens)
         if stream:
-            body["stream"] = True
+            body = {**body, "stream": True}
         return HttpRequest(endpoint(base_url), request_headers(key, self.version, tuple(headers.items())), dumps(body))
 
     def prefilled(self, text: str) -> str:
