@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +21,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("soak" if SOAK else "default")
+
+
+def pytest_configure():
+    """Let Ctrl-C reach the tests of it, and what they start: a shell's background jobs begin with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
