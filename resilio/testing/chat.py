@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final
 
-from resilio.testing.dialects.base import Dialect, Objection, Said, content_text, prompt_text, words
+from resilio.testing.dialects.base import Dialect, Objection, Said, content_text, words
 from resilio.testing.faults import (
     Cut,
     EmptyChoices,
@@ -25,6 +25,7 @@ from resilio.testing.faults import (
     TruncatedJson,
     UsageReport,
 )
+from resilio.testing.prompt_cache import Cached, PromptCache, prompt_tokens
 from resilio.testing.reaction import Ending, Reaction
 from resilio.testing.script import Script
 
@@ -63,6 +64,8 @@ def chat_reaction(
     *,
     dialect: Dialect,
     headers: Mapping[str, str],
+    cache: PromptCache,
+    now: float,
 ) -> Reaction:
     """Answer one chat request.
 
@@ -74,6 +77,8 @@ def chat_reaction(
         created: Unix seconds.
         dialect: What is spoken.
         headers: Of the request.
+        cache: The prompts that the provider remembers.
+        now: Monotonic seconds, for how long it does.
     """
     identity = dialect.identity(rng.getrandbits(64))
     if (objection := dialect.objection(body, headers)) is not None:
@@ -81,7 +86,12 @@ def chat_reaction(
     asked = dialect.neutral(body)
     if (objection := _bent_objection(asked, faults)) is not None:
         return _refused(objection, dialect)
-    said = _said(script, asked, identity, created, dialect)
+    cached = Cached()
+    if dialect.path == "/messages":
+        cached = cache.by_breakpoints(body, dialect, now)
+    elif script.automatic_cache:
+        cached = cache.automatic(asked, now)
+    said = _said(script, asked, identity, created, dialect, cached)
     _bend(said, faults)
     first_token = script.first_token.draw(rng)
     for fault in faults:
@@ -108,7 +118,9 @@ def _bent_objection(asked: Mapping[str, Any], faults: tuple[Fault, ...]) -> Obje
     return None
 
 
-def _said(script: Script, body: Mapping[str, Any], identity: str, created: int, dialect: Dialect) -> Said:
+def _said(
+    script: Script, body: Mapping[str, Any], identity: str, created: int, dialect: Dialect, cached: Cached
+) -> Said:
     messages = body["messages"]
     made = script.answer(body) if callable(script.answer) else script.answer
     if made is None:
@@ -121,7 +133,7 @@ def _said(script: Script, body: Mapping[str, Any], identity: str, created: int, 
     if isinstance(most, int) and len(pieces) > most:
         pieces, finish = pieces[:most], "length"
     n = body.get("n") or 1
-    prompt = max(1, len(prompt_text(messages).encode()) // 4)
+    prompt = prompt_tokens(body)
     tier = body.get("service_tier")
     written = n * (len(pieces) + sum(len(call["function"]["arguments"]) // 4 + 1 for call in calls))
     return dialect.said(
@@ -132,7 +144,8 @@ def _said(script: Script, body: Mapping[str, Any], identity: str, created: int, 
         finish,
         tool_calls=calls,
         n=n,
-        usage=_usage(prompt, written, 0),
+        usage=_usage(prompt, written, cached.read),
+        cache_written=(cached.written_5m, cached.written_1h),
         reasoning="" if isinstance(made, str) else made.get("reasoning_content") or "",
         service_tier=tier if isinstance(tier, str) and tier != "auto" else "default",
     )

@@ -31,6 +31,7 @@ from resilio.testing.faults import (
     Stale,
 )
 from resilio.testing.loop import wall_clock
+from resilio.testing.prompt_cache import PromptCache
 from resilio.testing.reaction import Connect, Ending, Outcome, Reaction, SeenRequest
 from resilio.testing.script import Script
 from resilio.testing.vectors import vectors_reaction
@@ -85,6 +86,8 @@ class SimulatedProvider:
         self._dimensions = dimensions
         self._started: float | None = None
         self._script = script or Script()
+        self.prompt_cache = PromptCache()
+        """What it remembers of prompts, whatever script it plays."""
         self.log: list[SeenRequest] = []
         """Every request, oldest first."""
         self.in_flight = 0
@@ -199,8 +202,9 @@ class SimulatedProvider:
         created, dialect = int(self._wall()), dialect_of(seen.path)
         if seen.path.endswith(dialect.path):
             return chat_reaction(
-                self._script, seen.body, seen.faults, self._rng, created, dialect=dialect, headers=seen.headers
-            )
+                self._script, seen.body, seen.faults, self._rng, created, dialect=dialect, headers=seen.headers,
+                cache=self.prompt_cache, now=seen.at,
+            )  # fmt: skip
         if seen.path.endswith("/embeddings"):
             took = self._script.first_token.draw(self._rng)
             return vectors_reaction(seen.body, seen.faults, took, self._dimensions)

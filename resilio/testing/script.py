@@ -85,6 +85,9 @@ class Script:
     """When the head of a streamed response comes: real servers do either."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent with every answer, errors included."""
+    automatic_cache: bool = False
+    """Remember prompts of OpenAI's dialect as OpenAI does, and say in the usage what was found. (Anthropic's dialect
+    always goes by the breakpoints of a request.)"""
 
     @classmethod
     def of(cls, *faults: Fault, **healthy: Any) -> Script:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from resilio.testing.dialects.base import Objection, Said
+from resilio.testing.dialects.breakpoints import breakpoints
 
 __all__ = ["Anthropic", "Message", "signature_of"]
 
@@ -46,6 +47,7 @@ _FIELDS: Final = frozenset({
     "thinking", "output_config", "service_tier", "speed", "container", "inference_geo", "cache_control", "diagnostics",
 })  # fmt: skip
 _SAMPLING: Final = frozenset({"temperature", "top_p", "top_k"})
+_BREAKPOINTS: Final = 4
 _THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
 
 
@@ -120,12 +122,13 @@ class Message(Said):
     def _usage(self, output: int | None) -> dict[str, Any] | None:
         if self.usage is None:
             return None
-        cached = self.usage["prompt_tokens_details"]["cached_tokens"]
+        cached, written = self.usage["prompt_tokens_details"]["cached_tokens"], sum(self.cache_written)
+        five, hour = self.cache_written
         return {
-            "input_tokens": self.usage["prompt_tokens"] - cached,
-            "cache_creation_input_tokens": 0,
+            "input_tokens": max(0, self.usage["prompt_tokens"] - cached - written),
+            "cache_creation_input_tokens": written,
             "cache_read_input_tokens": cached,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "cache_creation": {"ephemeral_5m_input_tokens": five, "ephemeral_1h_input_tokens": hour},
             "output_tokens": self.usage["completion_tokens"] if output is None else output,
             "service_tier": "standard",
         }
@@ -238,7 +241,17 @@ def _why_not(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
         return "messages: at least one message is required"
     if messages[0].get("role") != "user":
         return 'messages: first message must use the "user" role'
-    return _why_not_messages(messages, body)
+    return _why_not_messages(messages, body) or _why_not_cached(body)
+
+
+def _why_not_cached(body: Mapping[str, Any]) -> str | None:
+    lifetimes = [ttl for _, ttl in breakpoints(body)]
+    if len(lifetimes) > _BREAKPOINTS:
+        return f"A maximum of {_BREAKPOINTS} blocks with cache_control may be provided. Found {len(lifetimes)}."
+    if lifetimes != sorted(lifetimes):  # "1h" comes before "5m" in the alphabet, too
+        return "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block"
+    unknown = [ttl for ttl in lifetimes if ttl not in ("5m", "1h")]
+    return f"cache_control.ephemeral.ttl: Input should be '5m' or '1h', not {unknown[0]!r}" if unknown else None
 
 
 def _why_not_messages(messages: list[Mapping[str, Any]], body: Mapping[str, Any]) -> str | None:

@@ -62,6 +62,8 @@ class Said:
     service_tier: str = "default"
     reasoning: str = ""
     """What it thought; dialects that do not show it leave it out."""
+    cache_written: tuple[int, int] = (0, 0)
+    """Tokens of the prompt written to a cache for 5 minutes, and for an hour; `usage` counts them as input."""
 
     def body(self) -> bytes:
         """The unary response."""
