@@ -27,6 +27,7 @@ from resilio.budget import SpendCap, Unit
 from resilio.cache import USE, CacheControl, CacheMode, Purge, cache_control
 from resilio.catalogue import Priced, priced
 from resilio.config import Config
+from resilio.config.settings import PromptCacheMode
 from resilio.control import FileWatch, ProviderControl
 from resilio.dispatch import Dispatcher, Engine, Stream
 from resilio.dispatch.call import Call
@@ -252,6 +253,7 @@ class Client:
         cache_namespace: str | None = None,
         cache_answers: int = 1,
         cache_seed: str | int | None = None,
+        prompt_cache: PromptCacheMode | None = None,
         **wire: Any,
     ) -> Reply:
         """Ask, and get a whole answer or a precise error before the deadline.
@@ -271,6 +273,7 @@ class Client:
             cache_namespace: Entries of different namespaces are apart.
             cache_answers: Keep so many different answers to this request, and give one of them.
             cache_seed: Which of them: calls with the same seed get the same one; without, one at random.
+            prompt_cache: ``auto`` or ``off``: whether the provider is to cache the prompt; default as the route says.
             **wire: Sent to the provider as they are: temperature, tools, max_tokens, ...
 
         Raises:
@@ -283,8 +286,9 @@ class Client:
         dispatcher = self._open()
         control = cache_control(cache, cache_ttl, cache_namespace, cache_answers, cache_seed)
         call = self._call(
-            route, messages, user, organisation, feature, session, tags, deadline, priority, wire, control
-        )
+            route, messages, user, organisation, feature, session, tags, deadline, priority, wire, control,
+            prompt_cache=_checked_mode(prompt_cache),
+        )  # fmt: skip
         return await dispatcher.complete(call)
 
     def stream(
@@ -304,6 +308,7 @@ class Client:
         cache_namespace: str | None = None,
         cache_answers: int = 1,
         cache_seed: str | int | None = None,
+        prompt_cache: PromptCacheMode | None = None,
         **wire: Any,
     ) -> StreamContext:
         """Ask for a stream: ``async with llm.stream(...) as stream: async for chunk in stream: ...``
@@ -315,8 +320,9 @@ class Client:
         dispatcher = self._open()
         control = cache_control(cache, cache_ttl, cache_namespace, cache_answers, cache_seed)
         call = self._call(
-            route, messages, user, organisation, feature, session, tags, deadline, priority, wire, control
-        )
+            route, messages, user, organisation, feature, session, tags, deadline, priority, wire, control,
+            prompt_cache=_checked_mode(prompt_cache),
+        )  # fmt: skip
         return StreamContext(dispatcher, call)
 
     async def embed(
@@ -470,7 +476,8 @@ class Client:
         engine = self.engine
         dispatcher = self._open()
         caches, reduced = dispatcher.cached.statistics(), dispatcher.levels.reduced()
-        return status_of(engine.supervisor, caches, self._priced.unknown, engine.spending.status(), reduced)
+        held = engine.affinity.statistics()
+        return status_of(engine.supervisor, caches, self._priced.unknown, engine.spending.status(), reduced, held)
 
     @property
     def embedder(self) -> Embedder | None:
@@ -780,6 +787,7 @@ class Client:
         wire: Mapping[str, Any],
         cache: CacheControl,
         inputs: Sequence[str] | None = None,
+        prompt_cache: PromptCacheMode | None = None,
     ) -> Call:
         """Normalise what the caller wrote: fix the deadline as an instant, attach who asks."""
         engine = self._engine
@@ -815,6 +823,7 @@ class Client:
             caps=scope.caps,
             later_targets=0 if inputs is not None else sum(rung.asks for rung in settings.ladder) - 1,
             cache=cache,
+            prompt_cache=prompt_cache,
         )
 
     def _ruled(self, engine: Engine, request: Request) -> Request:
@@ -882,6 +891,13 @@ def _messages(messages: str | Sequence[Message]) -> Sequence[Message]:
         if not isinstance(message, Mapping) or "role" not in message:
             raise MalformedRequest(f'messages[{position}] must be a dict with a "role", not {message!r:.80}')
     return given
+
+
+def _checked_mode(mode: Any) -> PromptCacheMode | None:
+    if mode in (None, "auto", "off"):
+        checked: PromptCacheMode | None = mode
+        return checked
+    raise MalformedRequest(f"prompt_cache must be 'auto' or 'off', not {mode!r:.80}")
 
 
 def _checked_seconds(deadline: float) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from resilio.models import AttemptRecord, CacheHit, CheckRecord, Identity, Level, Usage
+from resilio.models import AttemptRecord, CacheHit, CheckRecord, Identity, Level, PromptCacheUse, Usage
 
 __all__ = [
     "ActorChanged",
@@ -23,6 +23,7 @@ __all__ = [
     "CheckEnded",
     "ConfigApplied",
     "ConfigRefused",
+    "ConversationMoved",
     "Event",
     "KeySetAside",
     "LimitLearned",
@@ -157,6 +158,23 @@ class CallSettled:
     """`at` in Unix seconds, for what outlives this process."""
     checks: tuple[CheckRecord, ...] = ()
     """What the route's checks did, in order; of a call that ended as ``refused`` the last says why."""
+    prompt_cache: PromptCacheUse | None = None
+    """What the provider's prompt cache did; None: nothing that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationMoved:
+    """A conversation went on at `target` while `source` still held its beginning in its prompt cache."""
+
+    request_id: str
+    route: str
+    source: str
+    target: str
+    tokens: int
+    """Held at `source`, and read anew."""
+    cost_usd: float | None
+    """What they cost more than from a cache; None: the price is unknown."""
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +242,7 @@ Event = (
     | CallSettled
     | ConfigApplied
     | ConfigRefused
+    | ConversationMoved
     | CacheThresholdChanged
     | ServiceLevelChanged
 )

@@ -34,12 +34,14 @@ __all__ = [
     "LimitReading",
     "Loss",
     "Message",
+    "PromptCacheUse",
     "Reply",
     "Request",
     "Seam",
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "uses_together",
 ]
 
 Message = Mapping[str, Any]
@@ -327,6 +329,43 @@ class CacheHit:
     """Nearer entries and why each was not served; for trusted callers likewise."""
 
 
+@dataclass(frozen=True, slots=True)
+class PromptCacheUse:
+    """What prompt caches of providers did for a call: of the same attempts as its usage and its cost."""
+
+    read_tokens: int = 0
+    written_tokens: int = 0
+    saved_usd: float | None = 0.0
+    """Against the price without caching; below 0 where more was paid for writing than was saved by reading. None: a
+    price is unknown."""
+    moved_from: str | None = None
+    """The target that still held the conversation when another one answered; None: it did not move."""
+    rewritten_tokens: int = 0
+    """Tokens held there that were read anew because of the move."""
+    rewritten_usd: float | None = 0.0
+    """What they cost more than from a cache; None: a price is unknown."""
+
+    def __add__(self, other: PromptCacheUse) -> PromptCacheUse:
+        return PromptCacheUse(
+            self.read_tokens + other.read_tokens,
+            self.written_tokens + other.written_tokens,
+            _sum(self.saved_usd, other.saved_usd),
+            self.moved_from or other.moved_from,
+            self.rewritten_tokens + other.rewritten_tokens,
+            _sum(self.rewritten_usd, other.rewritten_usd),
+        )
+
+
+def uses_together(*uses: PromptCacheUse | None) -> PromptCacheUse | None:
+    """Of several attempts; None where there is none of any."""
+    found = [use for use in uses if use is not None]
+    return sum(found[1:], found[0]) if found else None
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
+
+
 CheckStage = Literal["before", "after"]
 CheckResult = Literal["allowed", "denied", "redacted", "retried", "escalated", "failed", "timed_out"]
 """What a check led to. ``failed`` and ``timed_out``: it could not tell, and its `on_error` said what then."""
@@ -395,6 +434,8 @@ class Reply:
     """Fields that `message` adds to the assistant's message, such as blocks of reasoning with their signatures."""
     checks: tuple[CheckRecord, ...] = ()
     """What the route's checks did, in order: also to answers that were not given."""
+    prompt_cache: PromptCacheUse | None = None
+    """What the provider's prompt cache did; None: nothing that is known."""
 
     def message(self) -> dict[str, Any]:
         """The answer as a message to append to the conversation.

@@ -9,12 +9,13 @@ nobody adds it up as free.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from resilio.config import Price, Rates, ServicePrice
 from resilio.models import Usage
 
-__all__ = ["cost_usd", "rates_of", "service_tier", "worst_cost_usd"]
+__all__ = ["cost_usd", "rates_of", "rewritten_usd", "saved_usd", "service_tier", "worst_cost_usd"]
 
 _MILLION: Final = 1_000_000
 
@@ -97,6 +98,43 @@ def cost_usd(price: Price | None, usage: Usage, tier: str | None = None) -> floa
         + write_1h * _write_1h(rates)
         + output
     ) / _MILLION
+
+
+def saved_usd(price: Price | None, usage: Usage, tier: str | None = None) -> float | None:
+    """What the provider's prompt cache saved of a call: its cost as plain input, less what it did cost.
+
+    Below 0 where more was paid for writing than was saved by reading. None when the price is unknown.
+    """
+    cost = cost_usd(price, usage, tier)
+    if cost is None:
+        return None
+    plain = cost_usd(price, replace(usage, cache_read_tokens=0, cache_write_5m_tokens=0, cache_write_1h_tokens=0), tier)
+    return None if plain is None else plain - cost
+
+
+def rewritten_usd(price: Price | None, usage: Usage, tokens: int, tier: str | None = None) -> float | None:
+    """What a call cost more because so many tokens of its prompt had to be read anew, and not from a cache.
+
+    Args:
+        price: None: unknown.
+        usage: What was used, with those tokens written to a cache (the 5-minute one first) or as plain input.
+        tokens: How many.
+        tier: The service tier that was asked for.
+
+    Returns:
+        US dollars; None when the price is unknown.
+    """
+    left = min(tokens, max(0, usage.input_tokens - usage.cache_read_tokens))
+    five = min(left, usage.cache_write_5m_tokens)
+    hour = min(left - five, usage.cache_write_1h_tokens)
+    warm = replace(
+        usage,
+        cache_read_tokens=usage.cache_read_tokens + left,
+        cache_write_5m_tokens=usage.cache_write_5m_tokens - five,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens - hour,
+    )
+    cold_cost, warm_cost = cost_usd(price, usage, tier), cost_usd(price, warm, tier)
+    return None if cold_cost is None or warm_cost is None else cold_cost - warm_cost
 
 
 def worst_cost_usd(price: Price | None, input_tokens: int, output_tokens: int, tier: str | None = None) -> float | None:

@@ -12,7 +12,7 @@ import operator
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from resilio.actor import ModelRecord, ProviderRecord
 from resilio.checks import Checks
@@ -23,13 +23,23 @@ from resilio.models import Capability
 from resilio.providers import Codec, EmbeddingCodec
 from resilio.quantiles import RecentQuantiles
 from resilio.retry import RetryBudget
-from resilio.routing import STRATEGIES, Strategy, TargetView, as_configured, view_of_group
+from resilio.routing import (
+    STRATEGIES,
+    WEIGHING,
+    Holding,
+    Strategy,
+    TargetView,
+    as_configured,
+    holding_of,
+    view_of_group,
+)
+from resilio.statemachines.breaker import BreakerState
 from resilio.tokens import PromptSize
 
 if TYPE_CHECKING:
     from resilio.local import LocalServer
 
-__all__ = ["RouteRecord", "RouteTarget", "build_routes"]
+__all__ = ["Held", "RouteRecord", "RouteTarget", "build_routes"]
 
 logger = logging.getLogger("resilio")
 
@@ -70,6 +80,14 @@ class RouteTarget:
         return None
 
 
+class Held(NamedTuple):
+    """That a target holds the conversation in its prompt cache, and is fit to go on with it."""
+
+    target: RouteTarget
+    is_cheaper: Callable[[RouteTarget], bool]
+    """Whether this call costs less there than on another target, which has to read all of the prompt anew."""
+
+
 class RouteRecord:
     """A route as it runs, with all that is learned of it.
 
@@ -80,14 +98,15 @@ class RouteRecord:
         targets: Every target a call may get to, as configured, nested ones in their place; each model once,
             with the settings of the first place it stands in.
         strategy: Orders the branches; its state is this route's.
+        caches: Whether any of its targets may be told to cache prompts.
         checks: What its requests and answers have to pass; None: nothing.
         output_lengths: Tokens of recent answers: how many to reserve for the next.
         hedge_budget: How many of its calls may be hedged: earned by calls.
     """
 
     __slots__ = (
-        "_by_model", "_plain", "branches", "checks", "hedge_budget", "output_lengths", "settings", "strategy",
-        "targets",
+        "_branch_of", "_by_model", "_holding", "_plain", "branches", "caches", "checks", "hedge_budget",
+        "output_lengths", "settings", "strategy", "targets",
     )  # fmt: skip
 
     def __init__(
@@ -101,12 +120,18 @@ class RouteRecord:
         hedges = RetryBudgetSettings(ratio=settings.hedge_share, per_second=0, initial=1, maximum=10)
         self.hedge_budget = RetryBudget(hedges, now)
         self._by_model: dict[ModelRecord, RouteTarget] = {}
-        for branch in self.branches:
+        self._branch_of: dict[ModelRecord, int] = {}
+        for index, branch in enumerate(self.branches):
             for target in (branch,) if isinstance(branch, RouteTarget) else branch.targets:
                 self._by_model.setdefault(target.record, target)
+                self._branch_of.setdefault(target.record, index)
         self.targets: tuple[RouteTarget, ...] = tuple(self._by_model.values())
         self._plain = self.targets == self.branches
         """Nothing is nested: indices of branches are indices of targets."""
+        self._holding = holding_of(settings.strategy, strategy)
+        self.caches = settings.prompt_cache == "auto" or any(
+            target.settings.prompt_cache == "auto" for target in self.targets
+        )
 
     def __repr__(self) -> str:
         return f"<RouteRecord {self.settings.name}: {', '.join(target.name for target in self.targets)}>"
@@ -124,19 +149,20 @@ class RouteRecord:
         if (self.settings.strategy, self.settings.targets) == (old.settings.strategy, old.settings.targets):
             self.strategy = old.strategy
 
-    def order(self, clock: Callable[[], float], rng: random.Random) -> Iterable[RouteTarget]:
+    def order(self, clock: Callable[[], float], rng: random.Random, held: Held | None = None) -> Iterable[RouteTarget]:
         """The targets in the order in which one call tries them; call it once for each call.
 
         Args:
             clock: Monotonic seconds; read only by strategies that look at the load.
             rng: For strategies that draw.
+            held: Who holds the conversation; what that is worth is for each strategy on the way there to say.
 
         Returns:
             May be read any number of times, and is the same each time. Each target comes at most once. Where
             routes are nested it is decided step by step, as it is read.
         """
-        if not self._plain:
-            return _Order(self, clock, rng)
+        if held is not None or not self._plain:
+            return _Order(self, clock, rng, held)
         indices = self._ask(clock, rng)
         if indices is as_configured(len(self.targets)):
             return self.targets
@@ -155,27 +181,70 @@ class RouteRecord:
                 views.append(view_of_group(branch.settings.name, group, its.weight))
         return views
 
-    def walk(self, clock: Callable[[], float], rng: random.Random) -> Iterator[RouteTarget]:
+    def walk(self, clock: Callable[[], float], rng: random.Random, held: Held | None = None) -> Iterator[RouteTarget]:
         """As `order`, to be read once: a strategy is asked when the one before has nothing left."""
         found: set[ModelRecord] = set()
-        for target in self.descend(clock, rng, {self}):
+        for target in self.descend(clock, rng, {self}, held):
             if target.record not in found:
                 found.add(target.record)
                 yield self._by_model[target.record]
 
     def descend(
-        self, clock: Callable[[], float], rng: random.Random, visited: set[RouteRecord]
+        self, clock: Callable[[], float], rng: random.Random, visited: set[RouteRecord], held: Held | None = None
     ) -> Iterator[RouteTarget]:
         """All targets below, a route that stands in several places only in the first: asked twice, its
         strategy would count one call as two.
         """
-        for index in self._ask(clock, rng):
+        for index in self._ask(clock, rng) if held is None else self._ask_with(held, clock, rng):
             branch = self.branches[index]
             if isinstance(branch, RouteTarget):
                 yield branch
             elif branch not in visited:
                 visited.add(branch)
-                yield from branch.descend(clock, rng, visited)
+                yield from branch.descend(clock, rng, visited, held)
+
+    # --- conversations that are held -----------------------------------------------------------
+
+    def _ask_with(self, held: Held, clock: Callable[[], float], rng: random.Random) -> Iterator[int]:
+        """Indices of branches, for a conversation that one of them holds.
+
+        A strategy that shares out is not asked for it while it can stay: it shares out conversations, not turns.
+        """
+        at = self._branch_of.get(held.target.record)
+        if at is not None and self._holding is Holding.EQUALS and self._is_equal(at):
+            yield at
+            yield from (index for index in self._ask(clock, rng) if index != at)
+            return
+        order = self._ask(clock, rng)
+        if at is None or at not in order or self._holding is Holding.EQUALS:
+            yield from order
+            return
+        better = order[: list(order).index(at)]
+        behind = [index for index in better if self._waits_for(index, held, clock)]
+        yield from (index for index in better if index not in behind)
+        yield at
+        yield from behind
+        yield from order[len(better) + 1 :]
+
+    def _is_equal(self, index: int) -> bool:
+        """Whether the strategy means this branch to have a share of the calls."""
+        return self.settings.strategy not in WEIGHING or self.settings.targets[index].weight > 0
+
+    def _waits_for(self, index: int, held: Held, clock: Callable[[], float]) -> bool:
+        """Whether a branch that is ranked before the one with the conversation lets it stay there.
+
+        While it comes back to health it does, so that the conversation does not go to and fro; a probe, which it needs
+        to come back at all, it gets. Of a nested route nobody knows which target it would be.
+        """
+        branch = self.branches[index]
+        if not isinstance(branch, RouteTarget):
+            return False
+        if self._holding is Holding.COSTS:
+            return held.is_cheaper(branch)
+        breakers, now = (branch.provider.breaker, branch.record.breaker), clock()
+        for breaker in breakers:
+            breaker.tick(now)  # a ramp may be over since anybody looked
+        return any(breaker.state is BreakerState.RAMPING for breaker in breakers)
 
 
 class _Order:
@@ -183,9 +252,11 @@ class _Order:
 
     __slots__ = ("_drawn", "_walk")
 
-    def __init__(self, route: RouteRecord, clock: Callable[[], float], rng: random.Random) -> None:
+    def __init__(
+        self, route: RouteRecord, clock: Callable[[], float], rng: random.Random, held: Held | None = None
+    ) -> None:
         self._drawn: list[RouteTarget] = []
-        self._walk = route.walk(clock, rng)
+        self._walk = route.walk(clock, rng, held)
 
     def __iter__(self) -> Iterator[RouteTarget]:
         place = 0
@@ -256,12 +327,13 @@ def _imported(route: RouteSettings) -> Strategy:
 class _Checked:
     """Stands between a strategy somebody else wrote and every call: nonsense costs the order, never the call."""
 
-    __slots__ = ("_name", "_strategy", "_told")
+    __slots__ = ("_name", "_strategy", "_told", "ranks")
 
     def __init__(self, name: str, strategy: Callable[..., Iterable[Any]]) -> None:
         self._name = name
         self._strategy = strategy
         self._told = False
+        self.ranks = getattr(strategy, "ranks", False)
 
     def __call__(self, views: Callable[[], Sequence[TargetView]], count: int, rng: random.Random) -> Sequence[int]:
         """What the strategy says, if it is some of the indices, each once; else the order of the configuration."""

@@ -13,6 +13,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -20,7 +21,9 @@ from resilio.config import Price
 
 __all__ = [
     "STRATEGIES",
+    "Holding",
     "PeakEwma",
+    "WEIGHING",
     "RoundRobin",
     "Strategy",
     "TargetView",
@@ -28,6 +31,7 @@ __all__ = [
     "as_configured",
     "blended_usd",
     "cheapest",
+    "holding_of",
     "least_loaded",
     "priority",
     "view_of_group",
@@ -126,7 +130,9 @@ class Strategy(Protocol):
             return sorted(range(count), key=lambda index: (seen[index].price is None, seen[index].in_flight))
 
     A function serves all routes that name it; of a class, each route gets an instance, which may hold state.
-    One of one's own may leave targets out: they are not asked for this call.
+    One of one's own may leave targets out: they are not asked for this call. Where prompts are cached it is asked for
+    the first turn of a conversation alone, and again when the target that holds it cannot take it; with an attribute
+    ``ranks = True`` it is asked for every turn.
     """
 
     def __call__(self, views: Callable[[], Sequence[TargetView]], count: int, rng: random.Random) -> Sequence[int]:
@@ -273,3 +279,36 @@ STRATEGIES: Final[dict[str, Callable[[], Strategy]]] = {
     "cheapest": lambda: cheapest,
 }
 """Name in the configuration -> makes one for a route; a strategy that keeps state starts afresh for each."""
+
+
+class Holding(Enum):
+    """What a strategy's order means to a conversation that a target further back in it holds in its prompt cache."""
+
+    EQUALS = "equals"
+    """It shares out: all targets are as good, so the one that holds the conversation comes first."""
+    RANKS = "ranks"
+    """It ranks: a better target takes the conversation back, once it is in full health again."""
+    COSTS = "costs"
+    """It ranks by price: what this call costs where its prompt is held decides."""
+
+
+def holding_of(name: str, strategy: object) -> Holding:
+    """How a strategy deals with conversations that are held.
+
+    One of one's own says ``ranks = True`` (an attribute of the function or class) where its order is a ranking.
+    """
+    if name in _HOLDING:
+        return _HOLDING[name]
+    return Holding.RANKS if getattr(strategy, "ranks", False) is True else Holding.EQUALS
+
+
+_HOLDING: Final = {
+    "priority": Holding.RANKS,
+    "weighted": Holding.EQUALS,
+    "round_robin": Holding.EQUALS,
+    "least_loaded": Holding.EQUALS,
+    "cheapest": Holding.COSTS,
+}
+
+WEIGHING: Final = frozenset({"weighted", "least_loaded"})
+"""Strategies that read weights: to them a target of weight 0 is a fallback, and no equal of the others."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from resilio.actor import Key, ModelRecord, ProviderRecord
+from resilio.affinity import AffinityStatistics
 from resilio.cache import CacheStatistics
 from resilio.cache.semantic import SemanticStatistics
 from resilio.checks import CheckStatistics
@@ -86,6 +87,8 @@ class Status:
     """Routes that gave somebody less than everything when they asked last, because of their budget."""
     checks: Mapping[str, CheckStatistics] = field(default_factory=dict)
     """How often each check led to what, by route and name: ``chat/no-secrets``."""
+    conversations: AffinityStatistics = field(default_factory=lambda: AffinityStatistics(0, 0, 0))
+    """Those that targets hold in their prompt caches."""
 
 
 def status_of(
@@ -94,6 +97,7 @@ def status_of(
     unpriced: Mapping[str, str] | None = None,
     budgets: Mapping[str, BudgetStatus] | None = None,
     reduced: Iterable[ReducedService] = (),
+    conversations: AffinityStatistics | None = None,
 ) -> Status:
     """Take the snapshot.
 
@@ -103,6 +107,7 @@ def status_of(
         unpriced: The catalogue's: why prices are unknown, by target.
         budgets: Those of `resilio.spending`.
         reduced: Dispatch's: who is given less than everything.
+        conversations: Dispatch's: those that are held somewhere.
     """
     unpriced = unpriced or {}
     return Status(
@@ -118,6 +123,7 @@ def status_of(
             if route.checks is not None
             for check, counts in route.checks.statistics().items()
         },
+        conversations=conversations or AffinityStatistics(0, 0, 0),
     )
 
 

@@ -45,6 +45,8 @@ __all__ = [
     "NestedRoute",
     "Price",
     "PricesSettings",
+    "PromptCacheMode",
+    "PromptCacheTtl",
     "ProviderSettings",
     "QueueSettings",
     "Rates",
@@ -271,6 +273,12 @@ class ModelSettings:
     service_tier: Annotated[
         str | None, Setting("billed at this tier where neither call nor answer names one: batch, flex, ...")
     ] = None
+    prompt_cache_minimum: Annotated[
+        int | None,
+        Setting(
+            "shortest prefix its provider caches, kind anthropic; None: known by the model's name", "tokens", above=0
+        ),
+    ] = None
     embedding_space: Annotated[
         str | None,
         Setting("models with the same space make vectors that can be compared; None: the model's name"),
@@ -288,6 +296,8 @@ UpstreamStream = Literal["as_asked", "auto"]
 OnBreak = Literal["error", "partial", "continue"]
 OnUnsupported = Literal["error", "warn", "drop"]
 Sign = Literal["reasoning", "comments"]
+PromptCacheMode = Literal["auto", "off"]
+PromptCacheTtl = Literal["5m", "1h"]
 ProviderKind = Literal["openai", "anthropic", "local"]
 
 DEFAULT_URLS: Final[Mapping[str, str]] = {"anthropic": "https://api.anthropic.com"}
@@ -376,6 +386,10 @@ class TargetSettings:
         float,
         Setting("how much it is preferred, by strategies weighted and least_loaded; 0: only as fallback", minimum=0),
     ] = 1.0
+    prompt_cache: Annotated[
+        PromptCacheMode | None, Setting("as for the route, for this target alone; None: as the call or the route says")
+    ] = None
+    prompt_cache_ttl: Annotated[PromptCacheTtl | None, Setting("likewise; None: the route's")] = None
 
     @property
     def name(self) -> str:
@@ -579,6 +593,16 @@ class RouteSettings:
         Literal["use", "skip"],
         Setting("skip: its answers are neither stored nor served from the cache, whatever a call says"),
     ] = "use"
+    prompt_cache: Annotated[
+        PromptCacheMode,
+        Setting(
+            "auto: long stable prefixes are marked for the provider's cache, and a conversation stays with the target "
+            "that holds its prefix; off: requests go out as they came"
+        ),
+    ] = "off"
+    prompt_cache_ttl: Annotated[
+        PromptCacheTtl, Setting("how long marked prefixes are kept, kind anthropic; 1h costs more to write")
+    ] = "5m"
     descent: Annotated[
         DescentSettings | None,
         Setting("what is left out as budgets are spent; not set: nothing, until a budget refuses"),

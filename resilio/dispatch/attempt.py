@@ -15,10 +15,12 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from resilio.actor import Lease, Outcome
+from resilio.affinity import Affinity
 from resilio.budget import Need
 from resilio.dispatch.call import Call, Plan, Window
 from resilio.dispatch.leg import Leg, clock_error
 from resilio.dispatch.money import used_of
+from resilio.dispatch.prompt_cache import keep, settings_of
 from resilio.errors import (
     ERROR_RULES,
     Counts,
@@ -64,6 +66,8 @@ class Engine:
     """Tasks that make calls on their own (many at once); closing the client ends them."""
     executor: Executor | None = None
     """Where blocking work runs; None: each part that has some has threads of its own."""
+    affinity: Affinity = field(default_factory=Affinity)
+    """Which target holds which conversation in its prompt cache."""
 
     def emit(self, event: Event) -> None:
         """Tell every listener; one that raises is logged and does no harm."""
@@ -239,7 +243,7 @@ class Attempt:
             return codec.encode_embeddings(request, target.settings, base_url=base_url, key=key, headers=headers)
         return codec.encode(
             request,
-            target.settings,
+            settings_of(self.plan, target),
             base_url=base_url,
             key=key,
             headers=headers,
@@ -321,6 +325,7 @@ class Attempt:
         self._pay(usage)
         if self.call.request.inputs is None:
             self.plan.route.output_lengths.add(usage.output_tokens)
+        keep(self, usage)
         if not usage.estimated and not self.prefilled:  # such a request was longer than what was measured
             self.target.record.tokens.learn(self.plan.size, usage.input_tokens)
         self._record(AttemptRecord(
@@ -351,6 +356,8 @@ class Attempt:
         self._pay(usage, unused=unsent or _turned_away(exc))
         if usage is None and outcome == Outcome.CANCELLED and lease.sent:  # what it read of the prompt is billed
             usage = Usage(lease.demand.input_tokens, estimated=True)
+        elif usage is not None:  # a stream that broke off, or was left: the prompt had been read
+            keep(self, usage)
         if outcome != Outcome.REJECTED:  # nothing left this process: not an attempt
             self._note(outcome, exc, stale=stale, usage=usage)
 

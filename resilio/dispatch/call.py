@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from resilio.budget import Need, SpendCap
 from resilio.cache import USE, CacheControl
-from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS, RouteSettings
+from resilio.config.settings import REASONING_FIRST_TOKEN, RUNG_LABELS, PromptCacheMode, RouteSettings
 from resilio.dispatch.money import need_of
+from resilio.dispatch.prompt_cache import cache_use, order_of
 from resilio.errors import (
     AnswerUnfit,
     BudgetExceeded,
@@ -30,7 +31,19 @@ from resilio.errors import (
     TransportError,
 )
 from resilio.events import CallSettled
-from resilio.models import Answer, AttemptRecord, Capability, CheckRecord, Demand, Level, Reply, Request, Usage
+from resilio.models import (
+    Answer,
+    AttemptRecord,
+    Capability,
+    CheckRecord,
+    Demand,
+    Level,
+    PromptCacheUse,
+    Reply,
+    Request,
+    Usage,
+    uses_together,
+)
 from resilio.prices import cost_usd, service_tier
 from resilio.snapshot import Snapshot
 from resilio.statemachines.request import RequestFlow, RequestState
@@ -54,8 +67,8 @@ class Call:
 
     __slots__ = (
         "attempts", "cache", "caps", "checks", "deadline", "engine", "first_token", "flow", "idle_since", "label",
-        "later_targets", "level", "priority", "reasons", "request", "serving", "snapshot", "spent", "started", "unfit",
-        "until", "warnings", "winner",
+        "later_targets", "level", "moved", "priority", "prompt_cache", "reasons", "request", "serving", "snapshot",
+        "spent", "started", "unfit", "until", "warnings", "winner",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +82,7 @@ class Call:
         caps: Sequence[SpendCap] = (),
         later_targets: int = 0,
         cache: CacheControl = USE,
+        prompt_cache: PromptCacheMode | None = None,
     ) -> None:
         """Fix the deadline and start the books.
 
@@ -81,6 +95,7 @@ class Call:
             caps: Spending caps that every attempt draws on, all of them.
             later_targets: How many more targets rungs further down may want to try: time is kept for them.
             cache: How it uses the cache.
+            prompt_cache: Whether providers are to cache its prompt; None: as the route says.
         """
         self.engine = engine
         self.request = request
@@ -91,14 +106,17 @@ class Call:
         self.caps = caps
         self.later_targets = later_targets
         self.cache = cache
+        self.prompt_cache = prompt_cache
+        self.moved: tuple[str, str, int, float | None] | None = None
+        """The target to which its conversation has moved, where from, the tokens read anew, and what they cost more."""
         self.attempts: list[AttemptRecord] = []
         self.reasons: list[str] = []
         self.checks: list[CheckRecord] = []
         """What checks have done to it so far."""
         self.unfit: AnswerUnfit | None = None
         """A check does not want the next rung that asks to be asked."""
-        self.spent: list[tuple[float | None, Usage]] = []
-        """Cost and usage of whole answers that checks did not take."""
+        self.spent: list[tuple[float | None, Usage, PromptCacheUse | None]] = []
+        """Cost and usage of whole answers that checks did not take, and what prompt caches did for them."""
         self.level = Level.FULL
         self.label = RUNG_LABELS["full"]
         self.serving: Serving | None = None
@@ -122,6 +140,7 @@ class Call:
             priority=self.priority,
             caps=self.caps,
             cache=self.cache,
+            prompt_cache=self.prompt_cache,
         )
 
     def waiting(self) -> None:
@@ -202,6 +221,7 @@ class Call:
             warnings=self.warned(target),
             extras=answer.extras,
             checks=tuple(self.checks),
+            prompt_cache=cache_use(self, target, usage),
         )
 
     def billed(self, reply: Reply) -> Reply:
@@ -210,11 +230,12 @@ class Call:
             return reply
         usage, cost = self._spent()
         whole = None if cost is None or reply.cost_usd is None else cost + reply.cost_usd
-        return replace(reply, usage=usage + reply.usage, cost_usd=whole)
+        uses = uses_together(*(use for _, _, use in self.spent), reply.prompt_cache)
+        return replace(reply, usage=usage + reply.usage, cost_usd=whole, prompt_cache=uses)
 
     def _spent(self) -> tuple[Usage, float | None]:
-        usage = sum((used for _, used in self.spent), Usage())
-        known = [cost for cost, _ in self.spent if cost is not None]
+        usage = sum((used for _, used, _ in self.spent), Usage())
+        known = [cost for cost, _, _ in self.spent if cost is not None]
         return usage, math.fsum(known) if len(known) == len(self.spent) else None
 
     def enter(self) -> Mapping[str, RouteRecord]:
@@ -294,6 +315,7 @@ class Call:
             cached=reply.cached if reply is not None else None,
             at_unix=self.engine.wall(),
             checks=tuple(self.checks),
+            prompt_cache=reply.prompt_cache if reply is not None and reply.cached is None else None,
         )
         self.engine.emit(event)
 
@@ -340,8 +362,6 @@ class Plan:
         self.route = route
         self.retry = route.settings.retry
         self.left = able
-        self.order = route.order(call.engine.clock, call.engine.rng)
-        """Decided once: asked again for every attempt, a strategy that counts would count retries as calls."""
         self.used = 0
         """Attempts begun in this route; an immediate replay is not one."""
         self.tried: dict[str, RouteTarget] = {}
@@ -362,6 +382,8 @@ class Plan:
         embeds = call.request.inputs is not None
         self.max_output_tokens = 0 if embeds else asked_limit(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
+        self.order = order_of(self)
+        """Decided once: asked again for every attempt, a strategy that counts would count retries as calls."""
 
     def follow(self, before: Plan) -> None:
         """Go on where another plan of this call ended whose answer was not taken: with the attempts it has left."""

@@ -196,7 +196,7 @@ class Checked:
 
         Whatever keeps it from the caller, a denial, an error or a cancellation, it stays on the bill of the call.
         """
-        bill = (reply.cost_usd, reply.usage)
+        bill = (reply.cost_usd, reply.usage, reply.prompt_cache)
         try:
             reply, sent_back = await self._held_against(call, checks, reply, may_retry=may_retry)
         except BaseException:

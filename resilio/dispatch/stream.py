@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resilio.dispatch.leg import Leg, forget_frames
+from resilio.dispatch.prompt_cache import cache_use
 from resilio.errors import (
     ERROR_RULES,
     CheckDenied,
@@ -26,7 +27,7 @@ from resilio.errors import (
     Then,
     TransportError,
 )
-from resilio.models import Answer, Chunk, Reply, Seam, Usage
+from resilio.models import Answer, Chunk, PromptCacheUse, Reply, Seam, Usage, uses_together
 
 if TYPE_CHECKING:
     from resilio.dispatch.call import Call
@@ -56,8 +57,8 @@ class Stream:
         self._others: list[Chunk] = []
         """Chunks handed out with anything but text and reasoning of the first choice."""
         self._seams: list[Seam] = []
-        self._spent: list[tuple[float | None, Usage]] = []
-        """Cost and usage of legs that broke after their first content."""
+        self._spent: list[tuple[float | None, Usage, PromptCacheUse | None]] = []
+        """Cost and usage of legs that broke after their first content, and what prompt caches did for them."""
         self._reply: Reply | None = None
 
     @property
@@ -163,12 +164,13 @@ class Stream:
         if policy == "continue" and in_time and self._may_go_on(exc):
             before = "".join(self._parts if self._guard is None else self._guard.originals)
             usage = leg.usage(leg.answer())
+            use = cache_use(self._call, leg.attempt.target, usage)
             try:
                 self._leg = await self._go_on(leg, exc, before)
             except ResilioError as nothing_left:
                 exc.add_note(f"nobody could go on: {str(nothing_left).splitlines()[0]}")
             else:
-                self._spent.append((self._call.cost(leg.attempt.target, usage), usage))
+                self._spent.append((self._call.cost(leg.attempt.target, usage), usage, use))
                 self._seams.append(
                     Seam(
                         len(before), leg.attempt.target.name, self.target, self._leg.attempt.how, exc.error_class.value
@@ -223,11 +225,11 @@ class Stream:
         reply = self._call.reply(answer, self._leg.attempt.target, complete=complete, usage=usage)
         if not (self._spent or self._seams or broken):
             return reply
-        cost = reply.cost_usd
-        for spent, used in self._spent:
-            usage = usage + used
+        cost, uses = reply.cost_usd, reply.prompt_cache
+        for spent, used, use in self._spent:
+            usage, uses = usage + used, uses_together(use, uses)
             cost = None if cost is None or spent is None else cost + spent
-        return replace(reply, usage=usage, cost_usd=cost, broken=broken, seams=tuple(self._seams))
+        return replace(reply, usage=usage, cost_usd=cost, broken=broken, seams=tuple(self._seams), prompt_cache=uses)
 
     def leave(self) -> None:
         """The caller goes away: close upstream and settle what was used. Harmless once the stream is over."""

@@ -1,7 +1,7 @@
 """Anthropic's Messages dialect, in both of its versions (2023-06-01 and 2026-10-21).
 
-`request` writes, with `messages` and `thinking`; `answer` and `stream` read; errors are read by the tables in `faults`.
-What a request loses on the way is found where it is lost, and told before anything is sent.
+`request` writes, with `messages`, `thinking` and `caching`; `answer` and `stream` read; errors are read by the tables
+in `faults`. What a request loses on the way is found where it is lost, and told before anything is sent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from resilio.config import ModelSettings, ProviderSettings, TargetSettings
 from resilio.errors import ProviderError
 from resilio.models import Answer, HttpRequest, LimitReading, Loss, Request
 from resilio.providers.anthropic.answer import decode_answer
+from resilio.providers.anthropic.caching import with_breakpoints
 from resilio.providers.anthropic.faults import FAULTS
+from resilio.providers.anthropic.models import cache_minimum
 from resilio.providers.anthropic.request import DEFAULT_MAX_TOKENS, endpoint, request_headers, translate
 from resilio.providers.anthropic.stream import AnthropicStreamDecoder
 from resilio.providers.classify import error_of_response
@@ -91,9 +93,21 @@ class AnthropicCodec:
         max_output_tokens: int | None,
     ) -> HttpRequest:
         body, _ = self._translate(request, target, max_output_tokens)
+        if target.prompt_cache == "auto":
+            body = self._marked(body, request, target)
         if stream:
             body = {**body, "stream": True}
         return HttpRequest(endpoint(base_url), request_headers(key, self.version, tuple(headers.items())), dumps(body))
+
+    def _marked(self, body: dict[str, Any], request: Request, target: TargetSettings) -> dict[str, Any]:
+        model = self._models.get(target.model)
+        own = None if model is None else model.prompt_cache_minimum
+        return with_breakpoints(
+            body,
+            minimum=cache_minimum(target.model) if own is None else own,
+            ttl=target.prompt_cache_ttl or "5m",
+            session=request.identity.session is not None,
+        )
 
     def prefilled(self, text: str) -> str:
         return text.rstrip()  # a blank at the end is a 400

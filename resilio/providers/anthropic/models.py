@@ -1,7 +1,7 @@
 """What is known of Anthropic's models and API versions where it changes how a request is written.
 
-Sources: the API's pages on versions, extended thinking and structured outputs (November 2026). Names are matched by
-their beginnings, so that a dated or a cloud's name of a model is its model; an unknown name counts as new.
+Sources: the API's pages on versions, extended thinking, structured outputs and prompt caching (November 2026). Names
+are matched by their beginnings, so that a dated or a cloud's name of a model is its model; an unknown one counts as new.
 """
 
 from __future__ import annotations
@@ -9,11 +9,19 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["answers_by_tool", "takes_sampling", "thinks", "thinks_on_budget"]
+__all__ = ["answers_by_tool", "cache_minimum", "takes_sampling", "thinks", "thinks_on_budget"]
 
 _NO_THINKING: Final = re.compile(r"claude-(?:2|instant|3-(?:opus|sonnet|haiku|5-))")
 _BY_TOOL: Final = re.compile(r"claude-(?:2|instant|3|(?:opus|sonnet)-4-(?:[01](?!\d)|20)|4-)")
 _BUDGET: Final = re.compile(_BY_TOOL.pattern + r"|claude-(?:opus|sonnet|haiku)-4-5")
+
+_MINIMA: Final = (
+    (re.compile(r"(?:opus|fable|mythos)-5"), 512),
+    (re.compile(r"opus-4-7|claude-3-haiku|haiku-3|3-5-haiku"), 2048),
+    (re.compile(r"opus-4-[56]|haiku-4-5|mythos"), 4096),
+)
+CACHE_MINIMUM: Final = 1024
+"""Tokens, of every other model: Opus 4.8, 4.1, 4 and 3, all Sonnets; and of those whose names say nothing."""
 
 NO_SAMPLING_FROM: Final = "2026-10-21"
 """From this version on `temperature`, `top_p` and `top_k` are rejected, even at their default values."""
@@ -37,3 +45,8 @@ def thinks(model: str) -> bool:
 def thinks_on_budget(model: str) -> bool:
     """Whether thinking is measured in tokens (``enabled``), and not left to it (``adaptive``, with an effort)."""
     return _BUDGET.search(model) is not None
+
+
+def cache_minimum(model: str) -> int:
+    """Tokens of the shortest prefix that is cached; a breakpoint on a shorter one does nothing, without a word."""
+    return next((tokens for names, tokens in _MINIMA if names.search(model)), CACHE_MINIMUM)

@@ -2,8 +2,8 @@
 
 The caller's wire fields go out as they came, unknown ones too: a new parameter of a provider works the day it
 appears. Only `model`, `messages`, `stream` and, in a stream, `stream_options.include_usage` are ours; of messages only
-what another dialect has put there for itself is left out. The rule that keeps it simple: the caller's mappings are
-read, never changed.
+what another dialect has put there for itself is left out; and where prompts are to be cached, tools have one order. The
+rule that keeps it simple: the caller's mappings are read, never changed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from resilio.config import TargetSettings
 from resilio.models import HttpRequest, Request
 from resilio.providers.conversation import without_foreign
 from resilio.providers.encoding import dumps
+from resilio.providers.prefix import conversation_key, is_openai, stable_tools
 
 __all__ = ["encode", "endpoint", "request_headers"]
 
@@ -46,6 +47,8 @@ def encode(
     body: dict[str, Any] = {"model": None, "messages": None, **wire}
     body["model"] = target.model
     body["messages"] = without_foreign(request.messages)
+    if target.prompt_cache == "auto":
+        _for_the_cache(body, request, base_url)
     if stream:
         body["stream"] = True
         options = wire.get("stream_options")
@@ -58,6 +61,16 @@ def encode(
     if max_output_tokens is not None and wire.get("max_tokens") is None and wire.get("max_completion_tokens") is None:
         body[limit_field] = max_output_tokens
     return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
+
+
+def _for_the_cache(body: dict[str, Any], request: Request, base_url: str) -> None:
+    """Servers of this dialect cache of their own accord what begins alike; OpenAI's finds it sooner by a key."""
+    if body.get("tools"):
+        body["tools"] = stable_tools(body["tools"])
+    if is_openai(base_url) and body.get("prompt_cache_key") is None:
+        key = conversation_key(request)
+        if key is not None:
+            body["prompt_cache_key"] = key.hex()
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,138 @@
+"""What providers' prompt caches go by, whichever dialect: the beginning of a conversation, and how long it is kept.
+
+A provider that has read the beginning of a prompt before sells it cheaper the next time, if it is the same to the byte.
+So a conversation has a name here, made of its beginning and never showing any of it; tools, which stand before
+everything else, have one order; and every kind of provider has a lifetime. Placing marks is a dialect's own business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from resilio.models import Request, Usage
+
+__all__ = ["AUTOMATIC_MINIMUM", "conversation_key", "is_openai", "kept_tokens", "lifetime", "stable_tools"]
+
+AUTOMATIC_MINIMUM: Final = 1024
+"""Tokens: what a provider that caches of its own accord keeps at least. OpenAI's guide on prompt caching, November
+2026; Gemini keeps from 2,048 or 4,096 by model, and a conversation that is held a little early costs nothing."""
+
+_LIFETIMES: Final[Mapping[str, float]] = {"5m": 300.0, "1h": 3600.0}
+_LONGER: Final = re.compile(r"gpt-(?:5\.(?:[6-9]|\d\d)|[6-9]|\d\d)")
+"""Models of OpenAI's that keep a prefix for 30 minutes; older ones for 5 to 10 minutes of idleness (same guide)."""
+_HEAD: Final = ("tools", "functions", "system")
+_IN_ORDER: Final = "properties"
+"""The one table whose order a model may go by: it tends to write arguments in the order of its schema."""
+
+
+def conversation_key(request: Request) -> bytes | None:
+    """A name for the conversation this request is a turn of: 16 bytes that tell nothing of what it says.
+
+    It is a hash of what stays as turns are added: tools, system messages, everything up to the first message of the
+    user's, and the session where the caller names one. None: it has no such beginning, or holds what JSON cannot.
+    Worked out once a request.
+    """
+    known: Mapping[Any, Any] = request.translations
+    if "conversation" not in known:
+        request.translations["conversation"] = _conversation_key(request)
+    found: bytes | None = request.translations["conversation"]
+    return found
+
+
+def _conversation_key(request: Request) -> bytes | None:
+    messages: Sequence[Any] = request.messages
+    first = next(
+        (at for at, each in enumerate(messages) if isinstance(each, Mapping) and each.get("role") == "user"), None
+    )
+    if first is None:
+        return None
+    head: dict[str, Any] = {name: request.wire[name] for name in _HEAD if request.wire.get(name)}
+    if isinstance(head.get("tools"), Sequence):
+        head["tools"] = stable_tools(head["tools"])
+    head["messages"] = messages[: first + 1]
+    head["session"] = request.identity.session
+    try:
+        # Sorted: the same beginning with its keys in another order is the same conversation.
+        told = orjson.dumps(head, _plain, orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return None
+    return blake2b(told, digest_size=16, person=b"conversation").digest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return list(value)
+    raise TypeError
+
+
+def stable_tools(tools: Any) -> Any:
+    """Tools in one order, by their names, with the keys of their tables in one order: another list each, none changed.
+
+    Callers put their tools together anew for each turn, out of several servers or out of a set: in another order they
+    are another beginning of the prompt, and nothing that follows is found in a cache. What a schema calls `properties`
+    keeps its order, for models write arguments in it. A list in which the caller has marked a place stays as it is.
+    """
+    if not isinstance(tools, Sequence) or isinstance(tools, str) or not all(isinstance(its, Mapping) for its in tools):
+        return tools
+    if any(_marked(its) for its in tools):
+        return tools
+    return sorted((_sorted(its) for its in tools), key=_name)
+
+
+def _marked(tool: Mapping[str, Any]) -> bool:
+    inner = tool.get("function")
+    return "cache_control" in tool or (isinstance(inner, Mapping) and "cache_control" in inner)
+
+
+def _name(tool: Mapping[str, Any]) -> str:
+    inner = tool.get("function") or tool.get("custom")
+    name = inner.get("name") if isinstance(inner, Mapping) else tool.get("name")
+    return str(name or tool.get("type") or "")
+
+
+def _sorted(value: Any, *, keep: bool = False) -> Any:
+    if isinstance(value, Mapping):
+        names: Sequence[Any] = list(value) if keep else sorted(value, key=str)
+        return {name: _sorted(value[name], keep=name == _IN_ORDER and not keep) for name in names}
+    if isinstance(value, list | tuple):
+        return [_sorted(each) for each in value]
+    return value
+
+
+def is_openai(base_url: str) -> bool:
+    """Whether this is OpenAI's own host: others may refuse fields that only it knows."""
+    host = urlsplit(base_url).hostname or ""
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def kept_tokens(kind: str, usage: Usage) -> int:
+    """Tokens of this prompt that its provider holds now, as far as can be known; 0: no conversation is worth holding.
+
+    Anthropic tells. Who caches of its own accord keeps the whole prompt, in units, where it is long enough.
+    """
+    told = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    if kind == "anthropic":
+        return told
+    return max(told, usage.input_tokens if usage.input_tokens >= AUTOMATIC_MINIMUM else 0)
+
+
+def lifetime(kind: str, model: str, usage: Usage, ttl: str | None) -> float:
+    """Seconds for which what was read or written now will be found again; each time it is read they begin anew.
+
+    Args:
+        kind: Of the provider.
+        model: Its name.
+        usage: Of the request that has just been answered: what was written for an hour by the caller's own marks.
+        ttl: What was asked for: ``5m`` or ``1h``.
+    """
+    if kind == "anthropic":
+        return _LIFETIMES["1h"] if usage.cache_write_1h_tokens else _LIFETIMES[ttl or "5m"]
+    return 1800.0 if _LONGER.search(model) else 300.0
