@@ -55,3 +55,10 @@ class Demanding:
 
 
 NOT_CALLABLE = 3
+
+
+def best_first(views, count, rng):
+    return range(count)
+
+
+best_first.ranks = True

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from resilio.config import LongPromptRates, Price, ServicePrice
 from resilio.models import Usage
-from resilio.prices import cost_usd, rates_of, service_tier, worst_cost_usd
+from resilio.prices import cost_usd, rates_of, rewritten_usd, saved_usd, service_tier, worst_cost_usd
 
 SONNET = Price(input=3.0, output=15.0, cache_read=0.30, cache_write_5m=3.75, cache_write_1h=6.0)
 PLAIN = Price(input=2.0, output=8.0)
@@ -170,3 +170,43 @@ def test_no_use_within_a_reservation_costs_more_than_the_worst_case(
 def test_what_is_unknown_stays_unknown_whatever_was_used(usage, tier):
     assert cost_usd(None, usage, tier) is None
     assert worst_cost_usd(None, usage.input_tokens, usage.output_tokens, tier) is None
+
+
+# --- prompt caches ---------------------------------------------------------------------------------
+
+CLAUDE = Price(input=3.0, output=15.0, cache_read=0.3, cache_write_5m=3.75, cache_write_1h=6.0)
+GPT_5_6 = Price(input=2.0, output=8.0, cache_read=0.2, cache_write_5m=2.5)
+MILLION = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "saved"),
+    [
+        (CLAUDE, Usage(MILLION), 0.0),
+        (CLAUDE, Usage(MILLION, 0, MILLION), 2.7),
+        (CLAUDE, Usage(MILLION, 0, 0, MILLION), -0.75),
+        (CLAUDE, Usage(MILLION, 0, 0, 0, MILLION), -3.0),
+        (CLAUDE, Usage(2 * MILLION, 500, MILLION, MILLION), 1.95),
+        (GPT_5_6, Usage(MILLION, 0, 0, MILLION), -0.5),
+        (None, Usage(MILLION, 0, MILLION), None),
+    ],
+)
+def test_what_a_prompt_cache_saved_is_the_price_without_it_less_the_cost(price, usage, saved):
+    assert saved_usd(price, usage) == (None if saved is None else pytest.approx(saved))
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "tokens", "more"),
+    [
+        (CLAUDE, Usage(MILLION, 0, 0, MILLION), MILLION, 3.45),
+        (CLAUDE, Usage(MILLION, 0, 0, 0, MILLION), MILLION, 5.7),
+        (CLAUDE, Usage(MILLION, 0, 0, MILLION // 2, MILLION // 2), MILLION, 3.45 / 2 + 5.7 / 2),
+        (CLAUDE, Usage(MILLION), MILLION, 2.7),
+        (CLAUDE, Usage(MILLION, 0, 0, MILLION), 0, 0.0),
+        (CLAUDE, Usage(MILLION, 0, MILLION), MILLION, 0.0),
+        (GPT_5_6, Usage(MILLION), 2 * MILLION, 1.8),
+        (None, Usage(MILLION), MILLION, None),
+    ],
+)
+def test_what_was_read_anew_is_held_against_reading_it_from_a_cache(price, usage, tokens, more):
+    assert rewritten_usd(price, usage, tokens) == (None if more is None else pytest.approx(more, abs=1e-12))

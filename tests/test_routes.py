@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from resilio.config import STRATEGY_NAMES, load_config
 from resilio.errors import ConfigError
+from resilio.routes import Held
 from resilio.supervisor import Supervisor
 
 MODELS = [f"m{number}" for number in range(6)]
@@ -179,3 +180,70 @@ def test_a_strategy_that_cannot_be_had_is_refused_when_the_engine_loads(strategy
     (problem,) = caught.value.problems
     assert problem.startswith("route.chat.strategy: ")
     assert says in problem
+
+
+# --- conversations that are held -----------------------------------------------------------------
+
+SHARING = ["weighted", "round_robin", "least_loaded", "own_strategies:backwards"]
+
+
+def held_order(record, name, seed=1, cheaper=lambda other: False):
+    """The order for a conversation that this model holds."""
+    target = next(each for each in record.targets if each.name == f"p/{name}")
+    order = record.order(lambda: 0.0, random.Random(seed), Held(target, cheaper))
+    return [each.name.removeprefix("p/") for each in order]
+
+
+@pytest.mark.parametrize("strategy", SHARING)
+def test_a_strategy_that_shares_out_is_not_asked_for_a_conversation_that_stays(strategy):
+    record = routes_of({"chat": route("m0", "m1", "m2", strategy=strategy)})["chat"]
+    asked = []
+    strategy, record.strategy = record.strategy, lambda *its: asked.append(1) or strategy(*its)
+    target = record.targets[2]
+    order = iter(record.order(lambda: 0.0, random.Random(1), Held(target, lambda other: False)))
+    assert next(order) is target
+    assert not asked
+    assert {each.name for each in order} == {"p/m0", "p/m1"}, "it is, once the target does not take the call"
+    assert len(asked) == 1
+
+
+def test_a_strategy_that_ranks_keeps_its_order():
+    routes = routes_of(
+        {"chat": route("m0", "m1", "m2"), "own": route("m0", "m1", strategy="own_strategies:best_first")}
+    )
+    assert held_order(routes["chat"], "m2") == ["m0", "m1", "m2"]
+    assert held_order(routes["own"], "m1") == ["m0", "m1"]
+
+
+def test_the_cheapest_is_passed_by_only_where_staying_is_cheaper():
+    record = routes_of({"chat": route("m0", "m1", "m2", strategy="cheapest")})["chat"]
+    assert held_order(record, "m2") == ["m0", "m1", "m2"]
+    assert held_order(record, "m2", cheaper=lambda other: True) == ["m2", "m0", "m1"]
+    assert held_order(record, "m2", cheaper=lambda other: other.name == "p/m0") == ["m1", "m2", "m0"]
+
+
+def test_each_strategy_on_the_way_down_has_its_say():
+    routes = routes_of({
+        "chat": route("m0", nested("small"), "m3"),
+        "even": route("m0", nested("small"), "m3", strategy="round_robin"),
+        "small": route("m1", "m2", strategy="round_robin"),
+    })  # fmt: skip
+    assert held_order(routes["chat"], "m2") == ["m0", "m2", "m1", "m3"]
+    assert held_order(routes["even"], "m2")[:2] == ["m2", "m1"]
+
+
+@given(
+    st.sampled_from([*STRATEGY_NAMES, "own_strategies:backwards"]),
+    st.sampled_from(STRATEGY_NAMES),
+    st.sampled_from(["m0", "m1", "m2", "m3"]),
+    st.sampled_from([0.0, 1.0]),
+    st.integers(0, 99),
+    st.booleans(),
+)
+def test_whoever_holds_it_every_target_is_there_once(outer, inner, name, weight, seed, cheaper):
+    routes = routes_of({
+        "chat": route({"target": "p/m0", "weight": weight}, nested("small"), "m3", "m1", strategy=outer),
+        "small": route("m1", "m2", strategy=inner),
+    })  # fmt: skip
+    order = held_order(routes["chat"], name, seed, lambda other: cheaper)
+    assert sorted(order) == ["m0", "m1", "m2", "m3"]

@@ -154,6 +154,8 @@ def _show(report: Report, path: Path, by: Sequence[str], top: int, screen: Scree
     screen.say(f"\n{wording.headline(report)}", "bold")
     if report.change.amount:
         _show_causes(report, screen)
+    if report.moves:
+        _show_moves(report, screen)
     for dimension in by:
         screen.say(f"\nby {dimension}", "bold")
         if dimension == _DAY:
@@ -178,6 +180,10 @@ def _show_totals(report: Report, screen: Screen) -> None:
     rows = [("cost, USD", wording.cost(after), wording.cost(before), wording.cost_change(before, after))]  # fmt: skip
     rows += [("saved by the cache, USD", wording.usd(after.saved_usd), wording.usd(before.saved_usd),
               wording.change(before.saved_usd, after.saved_usd))]  # fmt: skip
+    if before.prompt_saved_usd or after.prompt_saved_usd:
+        rows += [("saved by providers' caches, USD", wording.usd(after.prompt_saved_usd),
+                  wording.usd(before.prompt_saved_usd),
+                  wording.change(before.prompt_saved_usd, after.prompt_saved_usd))]  # fmt: skip
     rows += [
         (what, wording.tokens(now), wording.tokens(was), wording.change(was, now))
         for what, was, now in (
@@ -187,6 +193,8 @@ def _show_totals(report: Report, screen: Screen) -> None:
             ("  not answered", before.unanswered, after.unanswered),
             ("tokens in", before.all_input, after.all_input),
             ("  read from providers' caches", before.cache_read_tokens, after.cache_read_tokens),
+            ("  written to providers' caches", before.cache_write_tokens, after.cache_write_tokens),
+            ("  read anew after moves", before.rewritten_tokens, after.rewritten_tokens),
             ("tokens out", before.all_output, after.all_output),
         )
         if was or now or not what.startswith(" ")
@@ -204,6 +212,16 @@ def _show_causes(report: Report, screen: Screen) -> None:
         for cause in report.change.causes
     ]  # fmt: skip
     screen.table(("cause", "USD", "of the change", "before -> now"), rows)
+
+
+def _show_moves(report: Report, screen: Screen) -> None:
+    screen.say("\nconversations that moved", "bold")
+    rows = [
+        (wording.moved(pair), f"{before.times:,} -> {after.times:,}", wording.tokens(after.tokens),
+         wording.usd(after.cost_usd))
+        for pair, (before, after) in report.moves.items()
+    ]  # fmt: skip
+    screen.table(("what it took", "times, before -> now", "tokens", "USD more"), rows)
 
 
 def _percent(share: float) -> str:

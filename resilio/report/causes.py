@@ -13,6 +13,10 @@ Economic Inequality 11, 2013, 99-126). It is the only rule by which the amounts 
 over, a factor that did not change gets 0, factors that do the same get the same, and amounts of models add up; and
 exchanging the two periods turns every sign.
 
+One part of the cost stands beside the product: what prefixes cost that were written again because a conversation moved
+to another target (see `resilio.dispatch.prompt_cache`). It is taken out before the rest is split, and is a cause of its
+own, so that a provider's outage does not read as a higher price.
+
 A factor that has no value in a period, as the length of prompts of a model nobody called, has that of the other
 period: so a model that appears or vanishes is a change of mix, and a period without calls differs in volume.
 
@@ -29,13 +33,16 @@ from typing import Final, NamedTuple
 from resilio.report.rates import Rates, rates_of
 from resilio.store.totals import Moments, Totals
 
-__all__ = ["CAUSES", "Cause", "Change", "ModelUse", "Side", "change_of", "decompose"]
+__all__ = ["CAUSES", "REWRITTEN", "Cause", "Change", "ModelUse", "Side", "change_of", "decompose"]
 
 VOLUME, HIT_RATE, MIX, PROMPTS, ANSWERS, PRICE, KNOWN = (
     "volume", "cache-hit rate", "model mix", "longer prompts", "longer answers", "price", "known prices",
 )  # fmt: skip
 CAUSES: Final = (VOLUME, HIT_RATE, MIX, PROMPTS, ANSWERS, PRICE, KNOWN)
 """In the order of `Factors`. The last is no cause of spending: it is what became known of it, or unknown."""
+
+REWRITTEN: Final = "prefixes written again"
+"""The cause that is no factor."""
 
 
 class Factors(NamedTuple):
@@ -117,16 +124,32 @@ def change_of(before: Mapping[str | None, ModelUse], after: Mapping[str | None, 
         after: Likewise, in the period that is asked about.
     """
     models = sorted({*before, *after}, key=lambda name: (name is None, name))
-    factors = _factors(models, before, after)
+    factors = _factors(models, _steady(before), _steady(after))
     parts = {name: decompose(*factors[name]) for name in models}
     causes = []
     for at, cause in enumerate(CAUSES):
         amounts = {name: parts[name][at] for name in models if parts[name][at]}
         causes.append(Cause(cause, math.fsum(amounts.values()), amounts))
-    causes = [cause for cause in causes if cause.name != KNOWN or cause.amount]
+    amounts = {name: amount for name in models if (amount := _rewritten(after, name) - _rewritten(before, name))}
+    causes.append(Cause(REWRITTEN, math.fsum(amounts.values()), amounts))
+    causes = [cause for cause in causes if cause.name not in (KNOWN, REWRITTEN) or cause.amount]
     causes.sort(key=lambda cause: -abs(cause.amount))  # of equals, the order of CAUSES
     costs = [math.fsum(use.totals.cost_usd for use in uses.values()) for uses in (before, after)]
     return Change(costs[0], costs[1], causes, _sides(factors, before, after), factors)
+
+
+def _rewritten(uses: Mapping[str | None, ModelUse], name: str | None) -> float:
+    return uses[name].totals.rewritten_usd if name in uses else 0.0
+
+
+def _steady(uses: Mapping[str | None, ModelUse]) -> Mapping[str | None, ModelUse]:
+    """As if no conversation had moved."""
+    return {
+        name: use._replace(totals=use.totals._replace(cost_usd=use.totals.cost_usd - use.totals.rewritten_usd))
+        if use.totals.rewritten_usd
+        else use
+        for name, use in uses.items()
+    }
 
 
 def decompose(before: Factors, after: Factors) -> tuple[float, ...]:

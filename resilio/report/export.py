@@ -9,7 +9,7 @@ from typing import Any, Final
 from resilio.report.causes import Change, Factors
 from resilio.report.periods import Period
 from resilio.report.summary import Report
-from resilio.report.wording import evidence, notes, spoken
+from resilio.report.wording import evidence, moved, notes, spoken
 from resilio.store.totals import Totals
 
 __all__ = ["HEADERS", "as_dict", "csv_rows"]
@@ -32,6 +32,10 @@ def as_dict(report: Report, *, top: int | None = None) -> dict[str, Any]:
         "before": _period(report.before, report.totals[0]),
         "log": {"begins": _instant(report.begins), "ends": _instant(report.ends), "has_all_before": not report.is_half},
         "change": _change(report.change, report),
+        "moves": [
+            {"from": pair[0], "to": pair[1], "what": moved(pair), "before": one._asdict(), "now": two._asdict()}
+            for pair, (one, two) in report.moves.items()
+        ],
         "notes": [*notes(report)],
         "by": {
             dimension: [{"name": row.name, "now": _sums(row.after), "before": _sums(row.before)} for row in rows[:top]]

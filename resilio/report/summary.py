@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from resilio.report.causes import Change, ModelUse, change_of
 from resilio.report.periods import Day, Period, days_of
-from resilio.store.totals import Moments, Totals
+from resilio.store.totals import Moments, Moves, Totals
 
 __all__ = ["Collected", "DayTotals", "Names", "Report", "Row", "Source", "collect", "make_report"]
 
@@ -28,6 +28,8 @@ class Source(Protocol):
     def by(self, dimension: str, start: float, end: float) -> Names: ...
 
     def by_model(self, start: float, end: float) -> Mapping[str | None, tuple[Totals, Moments]]: ...
+
+    def moves(self, start: float, end: float) -> Mapping[tuple[str, str], Moves]: ...
 
 
 class DayTotals(NamedTuple):
@@ -46,6 +48,8 @@ class Collected:
     models: dict[str | None, ModelUse] = field(default_factory=dict)
     groups: dict[str, dict[str | None, Totals]] = field(default_factory=dict)
     """By dimension, then by name; None: calls that have nothing in it."""
+    moves: dict[tuple[str, str], Moves] = field(default_factory=dict)
+    """Of conversations, by the target that held them and the one that went on."""
 
 
 class Row(NamedTuple):
@@ -73,6 +77,8 @@ class Report:
     begins: float | None = None
     """Unix seconds of the first call in the log; None: it is empty."""
     ends: float | None = None
+    moves: Mapping[tuple[str, str], tuple[Moves, Moves]] = field(default_factory=dict)
+    """Of conversations from one target to another, before and after, dearest first."""
 
     @property
     def is_half(self) -> bool:
@@ -101,6 +107,8 @@ def collect(
         for name, (totals, moments) in models.items():
             use = into.models.get(name, ModelUse())
             into.models[name] = ModelUse(use.totals.plus(totals), use.moments.plus(moments))
+        for pair, moves in source.moves(day.start, day.end).items():
+            into.moves[pair] = into.moves.get(pair, Moves()).plus(moves)
         for dimension in by:
             sums = into.groups[dimension]
             named = into.days[-1].models if dimension == "model" else source.by(dimension, day.start, day.end)
@@ -130,8 +138,15 @@ def make_report(before: Collected, after: Collected, span: tuple[float, float] |
     begins, ends = span or (None, None)
     return Report(
         before.period, after.period, (_all(before), _all(after)), change_of(before.models, after.models), groups,
-        (before.days, after.days), models, begins, ends,
+        (before.days, after.days), models, begins, ends, _moves(before.moves, after.moves),
     )  # fmt: skip
+
+
+def _moves(
+    before: Mapping[tuple[str, str], Moves], after: Mapping[tuple[str, str], Moves]
+) -> dict[tuple[str, str], tuple[Moves, Moves]]:
+    found = {pair: (before.get(pair, Moves()), after.get(pair, Moves())) for pair in {**before, **after}}
+    return dict(sorted(found.items(), key=lambda each: (-each[1][1].cost_usd, -each[1][1].times, each[0])))
 
 
 def _all(collected: Collected) -> Totals:

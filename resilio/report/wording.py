@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from resilio.report.causes import ANSWERS, HIT_RATE, KNOWN, MIX, PRICE, PROMPTS, VOLUME, Cause
+from resilio.report.causes import ANSWERS, HIT_RATE, KNOWN, MIX, PRICE, PROMPTS, REWRITTEN, VOLUME, Cause
 from resilio.report.rates import ASSUMED_RATIO
 from resilio.report.summary import Report
-from resilio.store.totals import Totals
+from resilio.store.totals import Moves, Totals
 
 __all__ = [
     "change",
@@ -17,6 +17,7 @@ __all__ = [
     "cost_change",
     "evidence",
     "headline",
+    "moved",
     "name_of",
     "notes",
     "short",
@@ -34,8 +35,10 @@ _SPOKEN: Final = {
     ANSWERS: ("longer answers", "shorter answers"),
     PRICE: ("higher prices", "lower prices"),
     KNOWN: ("more costs known", "fewer costs known"),
+    REWRITTEN: ("prefixes written again", "fewer prefixes written again"),
 }
 """Where a cause made it dearer, and where cheaper."""
+_NONE: Final = (Moves(), Moves())
 _SMALL: Final = 0.02
 """Share of the change below which a price that is guessed is not worth a note."""
 
@@ -124,7 +127,23 @@ def evidence(cause: Cause, report: Report) -> str:
         return f"{one.answer:,.0f} -> {two.answer:,.0f} tokens an answer"
     if cause.name == KNOWN:
         return f"cost known of {one.known:.1%} -> {two.known:.1%} of calls"
+    if cause.name == REWRITTEN:
+        return _rewritten(report)
     return _mix(report) if cause.name == MIX else _price(cause, report) if cause.name == PRICE else ""
+
+
+def moved(pair: tuple[str, str]) -> str:
+    """What a move of conversations did."""
+    source, target = map(name_of, pair)
+    return f"prefix written again after a move from {source} to {target}"
+
+
+def _rewritten(report: Report) -> str:
+    """The move that cost most."""
+    pair, (before, after) = max(
+        report.moves.items(), key=lambda each: abs(each[1][1].cost_usd - each[1][0].cost_usd), default=(("", ""), _NONE)
+    )
+    return f"{moved(pair)}: {before.times:,} -> {after.times:,} times"
 
 
 def _mix(report: Report) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from resilio.events import CallSettled, Event
+from resilio.models import PromptCacheUse
 from resilio.store.files import Layout, opened, unavailable
 
 __all__ = ["COLUMNS", "REQUESTS", "RequestLog", "RequestLogStatistics"]
@@ -32,9 +33,13 @@ COLUMNS: Final = (
     "at", "request_id", "route", "asked_route", "target", "model", "level", "final", "user", "organisation", "feature",
     "session", "key", "tags", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
     "reasoning_tokens", "cost_usd", "saved_usd", "cached", "latency", "first_token", "attempts", "error",
+    "prompt_saved_usd", "moved_from", "rewritten_tokens", "rewritten_usd",
 )  # fmt: skip
 """Of the table `request`. `at` in Unix seconds; `tags` a JSON object; `cost_usd` and `saved_usd` null: not known;
-`cached` the kind of hit, or null; `latency` and `first_token` in seconds; `attempts` how many."""
+`cached` the kind of hit, or null; `latency` and `first_token` in seconds; `attempts` how many. `prompt_saved_usd`: what
+the provider's prompt cache saved; `moved_from`: the target that still held the conversation when `target` answered, or
+null; `rewritten_tokens` and `rewritten_usd`: what was read anew because of that, and what it cost more (null: not
+known)."""
 
 REQUESTS: Final = Layout(
     what="request log",
@@ -51,6 +56,12 @@ REQUESTS: Final = Layout(
             first_token REAL, attempts INTEGER NOT NULL, error TEXT);
         CREATE INDEX request_at ON request (at);
         """,
+        """
+        ALTER TABLE request ADD COLUMN prompt_saved_usd REAL DEFAULT 0;
+        ALTER TABLE request ADD COLUMN moved_from TEXT;
+        ALTER TABLE request ADD COLUMN rewritten_tokens INTEGER DEFAULT 0;
+        ALTER TABLE request ADD COLUMN rewritten_usd REAL DEFAULT 0;
+        """,
     ),
 )
 
@@ -63,6 +74,7 @@ _OF_A_ROW: Final = (
 )
 """What says that a value is at fault, and not the file."""
 _INSERT: Final = f"INSERT INTO request ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_NOTHING: Final = PromptCacheUse()
 FLUSH_EVERY: Final = 0.02
 """Seconds."""
 RETRY_AFTER: Final = 1.0
@@ -235,6 +247,7 @@ class RequestLog:
 def row_of(event: CallSettled) -> tuple[Any, ...]:
     """The row of a call, in the order of `COLUMNS`."""
     identity, usage, cached, target = event.identity, event.usage, event.cached, event.target
+    prompt = event.prompt_cache or _NOTHING
     return (
         event.at_unix, event.request_id, event.route, event.asked_route or event.route, target,
         None if target is None else target.partition("/")[2] or target, str(event.level), event.final,
@@ -242,7 +255,8 @@ def row_of(event: CallSettled) -> tuple[Any, ...]:
         _text(identity.key), _tags(event.tags), usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
         usage.cache_write_5m_tokens + usage.cache_write_1h_tokens, usage.reasoning_tokens, event.cost_usd,
         None if cached is None else cached.saved_usd, None if cached is None else cached.kind, event.latency,
-        event.first_token, len(event.attempts), _text(event.error),
+        event.first_token, len(event.attempts), _text(event.error), prompt.saved_usd, prompt.moved_from,
+        prompt.rewritten_tokens, prompt.rewritten_usd,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from resilio.errors import LedgerUnavailable, ResilioError
 from resilio.store.files import connect, unavailable
 from resilio.store.requests import REQUESTS
 
-__all__ = ["DIMENSIONS", "TAG", "LogUnreadable", "Moments", "RequestTotals", "Totals", "reading"]
+__all__ = ["DIMENSIONS", "TAG", "LogUnreadable", "Moments", "Moves", "RequestTotals", "Totals", "reading"]
 
 DIMENSIONS: Final = (
     "model", "target", "route", "asked_route", "level", "final", "user", "organisation", "feature", "session", "key",
@@ -35,7 +35,10 @@ CASE WHEN cached IS NOT NULL AND cost_usd = 0 THEN {_HIT}
      ELSE {_UNANSWERED} END"""
 _SUMS: Final = """
 count(*), total(cost_usd), total(input_tokens), total(output_tokens), total(cache_read_tokens),
-total(cache_write_tokens), total(reasoning_tokens), total(saved_usd), count(saved_usd), total(attempts > 0)"""
+total(cache_write_tokens), total(reasoning_tokens), total(saved_usd), count(saved_usd), total(attempts > 0),
+total(prompt_saved_usd), count(moved_from), total(rewritten_tokens), total(rewritten_usd)"""
+_COUNTED: Final = 15
+"""Columns of a group: its class, a count and these sums."""
 _VARIABLES: Final = ("output_tokens", "input_tokens", "cache_read_tokens", "cache_write_tokens")
 _PAIRS: Final = tuple((left, right) for left in range(4) for right in range(left, 4))
 _MOMENTS: Final = ", ".join(
@@ -81,6 +84,14 @@ class Totals(NamedTuple):
     """Failed, refused or cancelled, with no usage known."""
     unanswered_sent: int = 0
     """Of these, how many had gone out to a provider: it may have billed them."""
+    prompt_saved_usd: float = 0.0
+    """What providers' prompt caches saved of `cost_usd`, writing set against reading."""
+    moves: int = 0
+    """Calls that went on with a conversation at another target than held it."""
+    rewritten_tokens: int = 0
+    """Tokens of prompts that were read anew because of that."""
+    rewritten_usd: float = 0.0
+    """What they cost more than from a cache; part of `cost_usd`."""
 
     @property
     def calls(self) -> int:
@@ -130,6 +141,19 @@ class Moments(NamedTuple):
         )
 
 
+class Moves(NamedTuple):
+    """Conversations that went from one target to another, and what it took to read their beginnings anew there."""
+
+    times: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+    """More than from a cache, as far as it is known."""
+
+    def plus(self, other: Moves) -> Moves:
+        """Both together."""
+        return Moves(self.times + other.times, self.tokens + other.tokens, self.cost_usd + other.cost_usd)
+
+
 class RequestTotals:
     """A request log open for reading; see `reading`."""
 
@@ -163,6 +187,17 @@ class RequestTotals:
             found[name] = (totals.plus(_totals(row)), moments)
         return found
 
+    def moves(self, start: float, end: float) -> dict[tuple[str, str], Moves]:
+        """Moves of conversations in a span, by the target that held them and the one that went on."""
+        sql = (
+            "SELECT moved_from, target, count(*), total(rewritten_tokens), total(rewritten_usd) FROM request "
+            "WHERE at >= ?1 AND at < ?2 AND moved_from IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"
+        )
+        return {
+            (source, target): Moves(count, int(tokens), cost)
+            for source, target, count, tokens, cost in self._connection.execute(sql, (start, end))
+        }
+
     def _grouped(self, dimension: str, start: float, end: float, more: str) -> Iterator[Sequence[Any]]:
         if dimension.startswith(TAG):
             # By key, not by a path in JSON, which not every name can be written in.
@@ -180,17 +215,22 @@ class RequestTotals:
 
 
 def _totals(row: Sequence[Any]) -> Totals:
-    kind, count, cost, *sums = row[:11]
-    into, out, read, write, reasoning, saved, saved_known, sent = (each if each % 1 else int(each) for each in sums)
+    kind, count, cost, *sums = row[:_COUNTED]
+    into, out, read, write, reasoning, saved, saved_known, sent, prompt_saved, moves, anew, anew_usd = (
+        each if each % 1 else int(each) for each in sums
+    )
     if kind == _HIT:
         return Totals(hits=count, saved_usd=float(saved), saved_unknown=count - saved_known)
     if kind == _PRICED:
         return Totals(
             priced=count, cost_usd=cost, input_tokens=into, output_tokens=out, cache_read_tokens=read,
-            cache_write_tokens=write, reasoning_tokens=reasoning,
+            cache_write_tokens=write, reasoning_tokens=reasoning, prompt_saved_usd=float(prompt_saved), moves=moves,
+            rewritten_tokens=anew, rewritten_usd=float(anew_usd),
         )  # fmt: skip
     if kind == _UNPRICED:
-        return Totals(unpriced=count, unpriced_input=into, unpriced_output=out)
+        return Totals(
+            unpriced=count, unpriced_input=into, unpriced_output=out, moves=moves, rewritten_tokens=anew
+        )  # fmt: skip
     return Totals(unanswered=count, unanswered_sent=sent)
 
 

@@ -57,7 +57,7 @@ async def test_a_call_becomes_a_row_of_everything_reports_need(path):
         "feature": "search", "session": "s1", "key": "ci", "tags": '{"team": "blue"}', "input_tokens": 100,
         "output_tokens": 50, "cache_read_tokens": 20, "cache_write_tokens": 7, "reasoning_tokens": 10,
         "cost_usd": 0.25, "saved_usd": None, "cached": None, "latency": 1.5, "first_token": 0.5, "attempts": 2,
-        "error": None,
+        "error": None, "prompt_saved_usd": 0.0, "moved_from": None, "rewritten_tokens": 0, "rewritten_usd": 0.0,
     }  # fmt: skip
     assert (second["cached"], second["saved_usd"], second["model"], json.loads(second["tags"])) == (
         "exact",

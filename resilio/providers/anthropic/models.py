@@ -1,7 +1,8 @@
 """What is known of Anthropic's models and API versions where it changes how a request is written.
 
 Sources: the API's pages on versions, extended thinking, structured outputs and prompt caching (November 2026). Names
-are matched by their beginnings, so that a dated or a cloud's name of a model is its model; an unknown one counts as new.
+are matched by their beginnings, so that a dated or a cloud's name of a model is its model; an unknown name counts as
+new.
 """
 
 from __future__ import annotations
