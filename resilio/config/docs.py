@@ -5,6 +5,8 @@ A page says where it wants one with a pair of comments; what stands between them
     <!-- defaults: RetrySettings -->
     <!-- end -->
 
+or, for those settings alone whose names begin so, ``<!-- defaults: RouteSettings hedge* -->``.
+
 `fill` and `settings_table` are pure text; only `main` touches files, and only when run:
 
     python -m resilio.config.docs            bring the pages up to date
@@ -32,7 +34,9 @@ __all__ = ["fill", "main", "settings_table"]
 PAGES: Final = Path(__file__).resolve().parents[2] / "docs"
 """Of a checkout; an installed package has no pages."""
 
-_BLOCK: Final = re.compile(r"^<!-- defaults: (?P<name>\w+) -->\n(?P<old>.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+_BLOCK: Final = re.compile(
+    r"^<!-- defaults: (?P<name>\w+)(?: (?P<only>\w+)\*)? -->\n(?P<old>.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL
+)
 _OPENING: Final = re.compile(r"^[ \t]*<!-- *defaults:.*$", re.MULTILINE)
 
 
@@ -54,18 +58,23 @@ def fill(text: str) -> str:
 
 
 def _filled(block: re.Match[str]) -> str:
-    name = block["name"]
+    name, only = block["name"], block["only"] or ""
     cls = getattr(settings, name, None)
     if not (isinstance(cls, type) and is_dataclass(cls)):
         raise ValueError(f"marker 'defaults: {name}' names no class of resilio.config.settings")
-    return f"<!-- defaults: {name} -->\n\n{settings_table(cls)}\n\n<!-- end -->"
+    marker = f"{name} {only}*" if only else name
+    return f"<!-- defaults: {marker} -->\n\n{settings_table(cls, only)}\n\n<!-- end -->"
 
 
-def settings_table(cls: type[Any]) -> str:
+def settings_table(cls: type[Any], only: str = "") -> str:
     """A markdown table of a settings class: name, default, unit, bounds and meaning of each field that is written.
 
+    Args:
+        cls: The class.
+        only: How the names of the fields begin that are told.
+
     Raises:
-        ValueError: A field carries no `Setting`, so nothing can be said of it.
+        ValueError: A field carries no `Setting`, so nothing can be said of it; or none is told.
     """
     hints = get_type_hints(cls, include_extras=True)
     lines = ["| setting | default | unit | allowed | meaning |", "|---|---|---|---|---|"]
@@ -74,10 +83,14 @@ def settings_table(cls: type[Any]) -> str:
         setting = next((each for each in metadata if isinstance(each, settings.Setting)), None)
         if setting is None:
             raise ValueError(f"{cls.__name__}.{field.name} carries no Setting to document it")
+        if not field.name.startswith(only):
+            continue
         if not setting.doc:  # nobody writes it: the loader fills it in
             continue
         cells = (f"`{field.name}`", _default(field), setting.unit, _bounds(setting), setting.doc)
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    if only and len(lines) == 2:
+        raise ValueError(f"{cls.__name__} has no setting that begins with {only!r}")
     return "\n".join(lines)
 
 

@@ -77,6 +77,7 @@ class RouteExplanation:
         max_attempts: On its own targets; `attempts_below` are those of the rungs further down.
         longest_waits: Upper bound of all backoff and hinted waits together, the deadline aside.
         longest_unbounded: Longest a call could take were there no deadline: why the deadline matters.
+        prompt_cache: ``off``, or how long marked prefixes of prompts are kept: ``5m`` or ``1h``.
         nobody_can: Capabilities that no target has; a call that needs one is refused unsent.
     """
 
@@ -91,6 +92,7 @@ class RouteExplanation:
     longest_unbounded: float
     clocks: Mapping[str, float]
     max_output_tokens: int | None
+    prompt_cache: str
     ladder: tuple[str, ...]
     checks: tuple[str, ...]
     nobody_can: tuple[str, ...]
@@ -213,6 +215,7 @@ def _route(
         longest_unbounded=waits + sum(each.retry.max_attempts * each.clocks.total for each in (route, *below)),
         clocks={name: clock for name, clock in asdict(route.clocks).items() if clock is not None},
         max_output_tokens=route.max_output_tokens,
+        prompt_cache=route.prompt_cache_ttl if route.prompt_cache == "auto" else "off",
         ladder=tuple(_ladder(route, config)),
         checks=tuple(_checks(route)),
         nobody_can=tuple(nobody),

@@ -55,6 +55,9 @@ def route_lines(route: RouteExplanation) -> Iterator[str]:
     )
     limit = "none" if route.max_output_tokens is None else f"{route.max_output_tokens} tokens"
     yield f"  output limit where the caller sets none: {limit}"
+    if route.prompt_cache != "off":
+        kept = {"5m": "5 min", "1h": "1 h"}[route.prompt_cache]
+        yield f"  prompts are marked for providers' caches ({kept}); a conversation stays where its prefix is held"
     for step, rung in enumerate(route.ladder, 1):
         yield f"  rung {step}, {rung}"
     for check in route.checks:

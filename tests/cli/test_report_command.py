@@ -9,7 +9,7 @@ import pytest
 
 from resilio.cli import main
 from resilio.events import CallSettled
-from resilio.models import AttemptRecord, CacheHit, Identity, Level, Usage
+from resilio.models import AttemptRecord, CacheHit, Identity, Level, PromptCacheUse, Usage
 from resilio.store import totals
 from resilio.testing.spending import write_log
 
@@ -58,6 +58,34 @@ def as_json(capsys, *arguments):
 
 
 # --- what it says ----------------------------------------------------------------------------------
+
+
+def test_it_shows_what_providers_caches_saved_and_what_a_move_cost_again(log, capsys):
+    use = PromptCacheUse(5000, 1000, 0.75, "a/m", 4000, 0.25)
+    path = log(
+        call(3, usage=Usage(8000, 100, 5000, 1000), prompt_cache=use),
+        call(4, usage=Usage(8000, 100, 7000), prompt_cache=PromptCacheUse(7000, 0, 1.5)),
+        call(5, cost=None, prompt_cache=PromptCacheUse(0, 0, None, "a/m", 500, None)),
+    )
+    told = report(capsys, path, *NOVEMBER)
+    lines = {" ".join(line.split()) for line in told.splitlines()}
+    assert "saved by providers' caches, USD 2.25 0.00 new" in lines
+    assert "read from providers' caches 12,000 0 new" in lines
+    assert "written to providers' caches 1,000 0 new" in lines
+    assert "read anew after moves 4,500 0 new" in lines
+    assert "prefix written again after a move from a/m to o/m 0 -> 2 4,500 0.2500" in lines
+    (cause,) = [line for line in lines if line.startswith("prefixes written again")]
+    assert cause.endswith("prefix written again after a move from a/m to o/m: 0 -> 2 times")
+    found = as_json(capsys, path, *NOVEMBER)
+    assert found["now"]["prompt_saved_usd"] == 2.25
+    assert found["moves"][0]["now"] == {"times": 2, "tokens": 4500, "cost_usd": 0.25}
+    assert sum(each["amount_usd"] for each in found["change"]["causes"]) == pytest.approx(found["change"]["amount_usd"])
+
+
+def test_it_says_nothing_of_prompt_caches_where_none_was_used(log, capsys):
+    told = report(capsys, log(call(3)), *NOVEMBER)
+    assert "providers' caches" not in told
+    assert "conversations that moved" not in told
 
 
 def test_it_says_what_was_spent_on_whom_and_why_it_is_more(log, capsys):

@@ -72,6 +72,12 @@ def test_filling_replaces_only_what_stands_between_the_markers_and_is_stable():
     assert fill(filled.replace("`8`", "`9`")) == filled
 
 
+def test_a_marker_may_ask_for_some_settings_alone():
+    filled = fill("<!-- defaults: RetrySettings max_* -->\n<!-- end -->\n")
+    assert re.findall(r"^\| `(\w+)`", filled, re.MULTILINE) == ["max_attempts", "max_targets"]
+    assert fill(filled) == filled
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -80,6 +86,7 @@ def test_filling_replaces_only_what_stands_between_the_markers_and_is_stable():
         ("<!-- defaults: RetrySettings -->\n", "followed by a line"),
         ("<!-- defaults: RetrySettings, QueueSettings -->\n<!-- end -->\n", "one settings class"),
         ("<!-- defaults: RetrySettings -->\n" + EMPTY, "followed by a line"),
+        ("<!-- defaults: RetrySettings nothing* -->\n<!-- end -->\n", "no setting that begins"),
     ],
 )
 def test_a_marker_that_cannot_be_filled_is_refused(text, complaint):

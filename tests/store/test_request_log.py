@@ -2,6 +2,8 @@ import asyncio
 import json
 import math
 import sqlite3
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from ledgers import Later
@@ -9,8 +11,9 @@ from world import world
 
 from resilio.errors import LedgerUnavailable
 from resilio.events import CallSettled, KeySetAside
-from resilio.models import AttemptRecord, CacheHit, Identity, Level, Usage
-from resilio.store.requests import COLUMNS, REQUESTS, RequestLog, RequestLogStatistics
+from resilio.models import AttemptRecord, CacheHit, Identity, Level, PromptCacheUse, Usage
+from resilio.store import files
+from resilio.store.requests import COLUMNS, REQUESTS, RequestLog, RequestLogStatistics, row_of
 from resilio.testing import InlineExecutor, Script, run
 
 NOW = 1_800_000_000.0
@@ -216,3 +219,20 @@ def test_a_loop_that_ended_without_closing_it_loses_no_row_that_was_queued_to_th
     log = run(main())
     log._connection.close()
     assert len(rows_of(path)) == 1
+
+
+async def test_a_log_from_before_prompt_caches_were_told_is_brought_up_to_date(path):
+    older = replace(REQUESTS, steps=REQUESTS.steps[:1])
+    names = COLUMNS[: COLUMNS.index("prompt_saved_usd")]
+    with closing(files.opened(path, older, check=False)) as connection:
+        marks = ", ".join("?" * len(names))
+        row = row_of(settled("old"))[: len(names)]
+        connection.execute(f"INSERT INTO request ({', '.join(names)}) VALUES ({marks})", row)
+    log = await opened(path)
+    log(settled("new", prompt_cache=PromptCacheUse(20, 7, None, "a/m", 20, 0.5)))
+    await log.aclose()
+    old, new = rows_of(path)
+    told = ("prompt_saved_usd", "moved_from", "rewritten_tokens", "rewritten_usd")
+    assert [old[name] for name in told] == [0.0, None, 0, 0.0]
+    assert [new[name] for name in told] == [None, "a/m", 20, 0.5]
+    assert (old["request_id"], new["request_id"]) == ("old", "new")
