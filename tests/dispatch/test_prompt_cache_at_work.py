@@ -1,6 +1,7 @@
 """Prompt caching through the whole engine: an agent's conversation, its cost, and where it goes when a target ails."""
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -19,6 +20,7 @@ from resilio.store.requests import RequestLog
 from resilio.store.totals import Moves, reading
 from resilio.testing import InlineExecutor, Script, faults
 from resilio.testing.agent import agent_run, agent_script
+from resilio.testing.schedule import cancel_everywhere
 
 pytestmark = pytest.mark.anyio
 
@@ -345,3 +347,19 @@ def report_of(path, at_unix):
     periods = [Period(day + timedelta(days=n), day + timedelta(days=n + 1)) for n in (-1, 0)]
     with reading(path) as its:
         return make_report(*collect(its, periods, ("target",)), its.span())
+
+
+def test_a_turn_that_is_cancelled_anywhere_leaves_a_conversation_that_can_go_on():
+    @asynccontextmanager
+    async def scene():
+        async with claudes("a", "b", route={"strategy": "round_robin"}) as it:
+            await agent_run(it.llm, "chat", turns=1)
+            it.providers["a"].script = agent_script().with_rule(DOWN)
+            yield lambda: agent_run(it.llm, "chat", turns=1)
+            it.assert_idle()
+            held = it.llm.status().conversations
+            assert (held.held, held.moves) in {(1, 0), (1, 1)}
+            (reply,) = await agent_run(it.llm, "chat", turns=1)
+            assert reply.target == "b/m"
+
+    assert cancel_everywhere(scene) >= 4
