@@ -17,7 +17,7 @@ import orjson
 
 from resilio.models import Request, Usage
 
-__all__ = ["AUTOMATIC_MINIMUM", "conversation_key", "is_openai", "kept_tokens", "lifetime", "stable_tools"]
+__all__ = ["AUTOMATIC_MINIMUM", "conversation_key", "help_the_cache", "kept_tokens", "lifetime", "stable_tools"]
 
 AUTOMATIC_MINIMUM: Final = 1024
 """Tokens: what a provider that caches of its own accord keeps at least. OpenAI's guide on prompt caching, November
@@ -53,8 +53,8 @@ def _conversation_key(request: Request) -> bytes | None:
     if first is None:
         return None
     head: dict[str, Any] = {name: request.wire[name] for name in _HEAD if request.wire.get(name)}
-    if isinstance(head.get("tools"), Sequence):
-        head["tools"] = stable_tools(head["tools"])
+    if _are_tools(head.get("tools")):
+        head["tools"] = sorted(head["tools"], key=_name)
     head["messages"] = messages[: first + 1]
     head["session"] = request.identity.session
     try:
@@ -80,11 +80,13 @@ def stable_tools(tools: Any) -> Any:
     are another beginning of the prompt, and nothing that follows is found in a cache. What a schema calls `properties`
     keeps its order, for models write arguments in it. A list in which the caller has marked a place stays as it is.
     """
-    if not isinstance(tools, Sequence) or isinstance(tools, str) or not all(isinstance(its, Mapping) for its in tools):
-        return tools
-    if any(_marked(its) for its in tools):
+    if not _are_tools(tools) or any(_marked(its) for its in tools):
         return tools
     return sorted((_sorted(its) for its in tools), key=_name)
+
+
+def _are_tools(tools: Any) -> bool:
+    return isinstance(tools, list | tuple) and all(isinstance(its, Mapping) for its in tools)
 
 
 def _marked(tool: Mapping[str, Any]) -> bool:
@@ -107,8 +109,21 @@ def _sorted(value: Any, *, keep: bool = False) -> Any:
     return value
 
 
-def is_openai(base_url: str) -> bool:
-    """Whether this is OpenAI's own host: others may refuse fields that only it knows."""
+def help_the_cache(body: dict[str, Any], request: Request, base_url: str) -> None:
+    """Put into the body of one of OpenAI's dialects what makes its prompt easier to find again.
+
+    Servers of these dialects cache of their own accord what begins alike. OpenAI's own finds it sooner by a key; others
+    may refuse a field that only it knows.
+    """
+    if body.get("tools"):
+        body["tools"] = stable_tools(body["tools"])
+    if _is_openai(base_url) and body.get("prompt_cache_key") is None:
+        key = conversation_key(request)
+        if key is not None:
+            body["prompt_cache_key"] = key.hex()
+
+
+def _is_openai(base_url: str) -> bool:
     host = urlsplit(base_url).hostname or ""
     return host == "api.openai.com" or host.endswith(".api.openai.com")
 

@@ -4,8 +4,11 @@ from itertools import pairwise
 
 import orjson
 import pytest
+from anthropic.types.message_create_params import MessageCreateParams
+from chat_requests import REQUESTS
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from resilio.config import ModelSettings, ProviderSettings, TargetSettings
 from resilio.models import Identity, Request
@@ -275,3 +278,30 @@ def test_what_the_caller_gave_is_not_changed():
     before = orjson.dumps([messages, tools])
     sent(messages, tools=tools)
     assert orjson.dumps([messages, tools]) == before
+
+
+PARAMS = TypeAdapter(MessageCreateParams)
+
+
+@pytest.mark.parametrize("ttl", ["5m", "1h"])
+@pytest.mark.parametrize("name", REQUESTS)
+def test_every_request_is_marked_at_four_places_at_most_and_otherwise_as_it_was(name, ttl):
+    messages, wire = REQUESTS[name]
+    plain, body = (sent(messages, mode=mode, ttl=ttl, session="s", minimum=1, **wire) for mode in ("off", "auto"))
+    PARAMS.validate_python(body, strict=False)
+    found = breakpoints(body)
+    assert 1 <= len(found) <= 4
+    assert [ttl for _, ttl in found] == sorted(ttl for _, ttl in found)
+    assert [block for _, block in bare(body)] == [block for _, block in bare(plain)]
+    rest = {"messages", "system", "tools"}
+    assert {field: its for field, its in body.items() if field not in rest} == {
+        field: its for field, its in plain.items() if field not in rest
+    }
+
+
+def bare(body):
+    """Blocks without marks, tools in one order."""
+    blocks = [
+        (where, {key: its for key, its in block.items() if key != "cache_control"}) for where, block in read_order(body)
+    ]
+    return sorted(blocks, key=lambda each: (each[0] != "tools", each[1].get("name", "") if each[0] == "tools" else ""))

@@ -91,7 +91,9 @@ def _system(body: Mapping[str, Any]) -> list[Any]:
 def _ttl(block: Block) -> str | None:
     """The lifetime of the breakpoint on a block; None: it has none."""
     mark = block.get("cache_control")
-    return str(mark.get("ttl") or "5m") if isinstance(mark, Mapping) else None
+    if mark is None:
+        return None
+    return str(mark.get("ttl") or "5m") if isinstance(mark, Mapping) else "5m"
 
 
 def _marks(block: Block) -> int:

@@ -18,7 +18,7 @@ from resilio.config import TargetSettings
 from resilio.models import HttpRequest, Request
 from resilio.providers.conversation import without_foreign
 from resilio.providers.encoding import dumps
-from resilio.providers.prefix import conversation_key, is_openai, stable_tools
+from resilio.providers.prefix import help_the_cache
 
 __all__ = ["encode", "endpoint", "request_headers"]
 
@@ -48,7 +48,7 @@ def encode(
     body["model"] = target.model
     body["messages"] = without_foreign(request.messages)
     if target.prompt_cache == "auto":
-        _for_the_cache(body, request, base_url)
+        help_the_cache(body, request, base_url)
     if stream:
         body["stream"] = True
         options = wire.get("stream_options")
@@ -61,16 +61,6 @@ def encode(
     if max_output_tokens is not None and wire.get("max_tokens") is None and wire.get("max_completion_tokens") is None:
         body[limit_field] = max_output_tokens
     return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
-
-
-def _for_the_cache(body: dict[str, Any], request: Request, base_url: str) -> None:
-    """Servers of this dialect cache of their own accord what begins alike; OpenAI's finds it sooner by a key."""
-    if body.get("tools"):
-        body["tools"] = stable_tools(body["tools"])
-    if is_openai(base_url) and body.get("prompt_cache_key") is None:
-        key = conversation_key(request)
-        if key is not None:
-            body["prompt_cache_key"] = key.hex()
 
 
 @lru_cache(maxsize=256)
