@@ -65,6 +65,19 @@ async def test_a_stream_adds_up_to_the_same_answer():
     assert (message.stop_reason, message.usage.output_tokens) == ("end_turn", 7)
 
 
+async def test_prompts_that_are_marked_are_written_and_read_again():
+    system = [{"type": "text", "text": "s" * 8000, "cache_control": {"type": "ephemeral"}}]
+    async with Rig() as client:
+        written = (await ask(client, system=system)).usage
+        read = (await ask(client, system=system)).usage
+        _, message = await streamed(client, system=system)
+    assert (written.cache_creation_input_tokens, written.cache_read_input_tokens) == (2000, 0)
+    assert written.cache_creation.ephemeral_5m_input_tokens == 2000
+    assert (read.cache_creation_input_tokens, read.cache_read_input_tokens) == (0, 2000)
+    assert message.usage.cache_read_input_tokens == 2000
+    assert read.input_tokens == written.input_tokens < 20
+
+
 async def test_tools_are_called_whole_and_in_fragments():
     call = {"id": "toolu_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
     none = {"id": "toolu_2", "type": "function", "function": {"name": "clock", "arguments": ""}}
