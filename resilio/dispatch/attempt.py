@@ -237,7 +237,7 @@ class Attempt:
     def _encoded(self, request: Request, base_url: str, *, stream: bool) -> HttpRequest:
         """The request in the target's wire format."""
         target, codec = self.target, self.target.codec
-        key, headers = self.lease.key.secret, target.provider.settings.headers
+        key, headers = self.lease.secret, target.provider.settings.headers
         if request.inputs is not None:
             assert isinstance(codec, EmbeddingCodec), "`RouteTarget.lacks` leaves out targets without"
             return codec.encode_embeddings(request, target.settings, base_url=base_url, key=key, headers=headers)
