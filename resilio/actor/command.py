@@ -66,11 +66,11 @@ class Command:
         return clean(written[0])
 
     def _start(self) -> subprocess.Popen[bytes]:
-        words, problem = words_of(self._line), ""
+        words, process, problem = words_of(self._line), None, "was called off"
         with self._lock:
             try:
                 if not self._called_off:
-                    self._process = subprocess.Popen(  # noqa: S603 - the operator's own command
+                    process = self._process = subprocess.Popen(  # noqa: S603 - the operator's own command
                         words,
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.PIPE,
@@ -79,9 +79,8 @@ class Command:
                     )
             except OSError as exc:
                 problem = f"cannot be run: {exc.strerror}"
-            process = self._process
         if process is None:
-            raise SecretUnreadable(problem or "was called off")
+            raise SecretUnreadable(problem)
         return process
 
     def call_off(self) -> None:

@@ -154,7 +154,7 @@ class Credentials:
         try:
             secret = read_file(path)
         except SecretUnreadable as exc:
-            self.problems.add(where, f"file {shown(path)} {exc}")
+            self.problems.add(where, f'file "{path}" {exc}')
             return "", source
         if anybody_may_write(path):
             logger.warning("%s: every user of this machine may change %s", self.problems.render(where), path)
