@@ -97,7 +97,7 @@ class ProviderControl:
         found = next((each for each in record.keys if key in (each.index, each.name)), None)
         if found is None or key == "":
             names = ", ".join(f"{each.index} ({each.name})" if each.name else str(each.index) for each in record.keys)
-            raise ControlError(f"{self.name!r} has no key {key!r}; there are {names}")
+            raise ControlError(f"{self.name!r} has no key {str(key)[:40]!r}; there are {names}")
         restore(record, found, record.clock(), "by_hand")
 
     # --- inside ------------------------------------------------------------------------------
