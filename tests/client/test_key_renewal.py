@@ -366,7 +366,8 @@ async def test_no_secret_comes_out_anywhere(file, tmp_path, caplog):
 def test_neither_check_nor_explain_shows_a_key(file, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MARKED", "sk-marker-environment-0123456789")
     path = tmp_path / "resilio.toml"
-    keys = f'["file:{file}", "env:MARKED", "command:echo sk-marker", {{ key = "sk-marker-literal", name = "n" }}]'
+    literal = '{ key = "sk-marker-literal", name = "n", requests_per_minute = 90 }'
+    keys = f'["file:{file}", "env:MARKED", "command:echo sk-marker", {literal}]'
     path.write_text(
         f'[[provider]]\nname = "a"\nkind = "openai"\nbase_url = "http://a.test/v1"\nkeys = {keys}\nmodels.m = {{}}\n'
         '[route.chat]\ntargets = ["a/m"]\n'
@@ -377,4 +378,5 @@ def test_neither_check_nor_explain_shows_a_key(file, tmp_path, capsys, monkeypat
     assert main(["check", str(path)]) == 2
     out, err = capsys.readouterr()
     assert "sk-marker" not in out + err
+    assert "key n: 90 requests a minute, for each model" in out
     assert json.loads(out[out.index("{") :])["sound"] is True

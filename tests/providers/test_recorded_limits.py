@@ -1,7 +1,8 @@
 """Rate-limit headers as they were recorded, from the wire to what the limiter then believes.
 
 The values are from recorded exchanges of November 2025 and before (cassettes of traceloop/openllmetry, Apache-2.0),
-with the instants moved; OpenRouter's, Azure's nonsense and Groq's empty bucket are made up in the forms they are known for.
+with the instants moved; OpenRouter's, Azure's nonsense and Groq's empty bucket are made up, in forms
+they are known for.
 """
 
 import random
