@@ -74,7 +74,12 @@ class FastLane:
         if permit is None:
             breaker.release(whole, now)
             return self._closed_to(now, target, own, Why.TARGET_OPEN)
-        if (chosen := pick(target, now, demand)) is not None:
+        if len(target.keys) > 1:
+            chosen = pick(target, now, demand)
+        else:  # the common case, for which a call less is worth it
+            key, limiter = target.keys[0]
+            chosen = target.keys[0] if key.aside is None and limiter.reserve(now, demand) == 0.0 else None
+        if chosen is not None:
             return self._lease(now, target, *chosen, demand, whole, permit)
         return self._no_key_at_once(now, target, demand, whole, permit)
 

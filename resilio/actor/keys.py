@@ -97,19 +97,15 @@ class Key:
 
 
 def pick(target: ModelRecord, now: float, demand: Demand) -> tuple[Key, RateLimiter] | None:
-    """Take room for a request with one of the keys; None: none has any.
+    """Take room for a request with one of several keys; None: none has any.
 
     A key whose rest is over goes first, with one request. Else it is the one with the largest share of its limits
     left, so that all of them run dry together; of equals, the one with the fewest requests in flight, then the one
     that has idled longest. So no key that has room starves, and of keys without limits each has its turn.
     """
-    keys = target.keys
-    if len(keys) == 1:
-        key, limiter = keys[0]
-        return keys[0] if key.aside is None and limiter.reserve(now, demand) == 0.0 else None
     best: tuple[Key, RateLimiter] | None = None
     most = (-math.inf, 0, 0)
-    for pair in keys:
+    for pair in target.keys:
         key, limiter = pair
         if key.aside is not None:
             if now >= key.aside_until and key.trial is None and limiter.reserve(now, demand) == 0.0:
