@@ -1,5 +1,6 @@
 """Programs that give keys: run without a shell, killed in time, and silent about what they wrote. Real processes."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import traceback
 
 import pytest
 
+from resilio import Client
 from resilio.actor.command import Command
 from resilio.config.secrets import MAX_SECRET, SecretUnreadable
 
@@ -124,6 +126,23 @@ def test_ctrl_c_ends_the_program_too(pipe):
         program.send_signal(signal.SIGINT)
         _, errors = program.communicate()
     assert b"KeyboardInterrupt" in errors
+    assert gone(pid)
+
+
+@pytest.mark.real_loop
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_client_cancelled_while_it_opens_ends_its_programs(pipe, times):
+    line = python(f"import os, time; open('{pipe}', 'w').write(str(os.getpid())); time.sleep(600)")
+    table = {"name": "a", "kind": "openai", "base_url": "http://a.test/v1", "models": {"m": {}}}
+    keys = [{"key": f"command:{line}", "timeout": 600}]
+    client = Client({"provider": [{**table, "keys": keys}], "route": {"chat": {"targets": ["a/m"]}}})
+    opening = asyncio.create_task(client.__aenter__())
+    pid = await asyncio.to_thread(said, pipe)
+    for _ in range(times):
+        opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await asyncio.get_running_loop().shutdown_default_executor()
     assert gone(pid)
 
 

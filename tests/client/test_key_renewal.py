@@ -363,6 +363,22 @@ async def test_no_secret_comes_out_anywhere(file, tmp_path, caplog):
     assert not [text for text in out if "sk-marker" in text]
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("key", [OLD, "marker of an unusual/form=="])
+async def test_a_server_that_repeats_the_key_it_refuses_is_not_quoted(key, streamed):
+    message = f"Incorrect API key provided: {key} - get another."
+    async with opened([key], script=Script.of(Error("invalid_api_key", message=message))) as (llm, _, events):
+        with pytest.raises(Exhausted) as caught:
+            if streamed:
+                async with llm.stream("chat", "hi"):
+                    pass
+            else:
+                await llm.complete("chat", "hi")
+    text = "".join(traceback.format_exception(caught.value)) + repr(events)
+    assert "Incorrect API key provided: [key] - get another." in text
+    assert key not in text
+
+
 def test_neither_check_nor_explain_shows_a_key(file, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MARKED", "sk-marker-environment-0123456789")
     path = tmp_path / "resilio.toml"
