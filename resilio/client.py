@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from resilio import config as configuration
+from resilio.actor.renewal import first_secrets
 from resilio.budget import SpendCap, Unit
 from resilio.cache import USE, CacheControl, CacheMode, Purge, cache_control
 from resilio.catalogue import Priced, priced
@@ -144,6 +145,8 @@ class Client:
         self._dispatcher: Dispatcher | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pricing: asyncio.Task[None] | None = None
+        self._reloading = asyncio.Lock()
+        """Held while a configuration's commands are asked for keys, lest an older one overtake a newer."""
         self._ids = itertools.count(1)
         self._prefix = f"req-{os.getpid():x}-{self._rng.getrandbits(32):08x}"
 
@@ -169,6 +172,7 @@ class Client:
         if self._engine is not None:
             raise RuntimeError("this Client is open already; open it once and share it between tasks")
         loop = asyncio.get_running_loop()
+        self._config = await first_secrets(self._config, None, self._executor)
         self._price(self._config)
         ledger, self._ledger = self._ledger, None
         if ledger is None:
@@ -177,7 +181,9 @@ class Client:
                     "budgets are kept in memory and begin anew with every start; name a file in [ledger] path"
                 )
             ledger = await open_ledger(self._config.ledger.path or None, executor=self._executor, wall=self._wall)
-        supervisor = Supervisor(self._priced.config, clock=loop.time, rng=self._rng, listeners=self._listeners)
+        supervisor = Supervisor(
+            self._priced.config, clock=loop.time, rng=self._rng, listeners=self._listeners, executor=self._executor
+        )
         self._engine = Engine(
             supervisor,
             self._transport if self._transport is not None else _aiohttp_transport(),
@@ -587,6 +593,12 @@ class Client:
         Raises:
             ConfigError: It is wrong, and the old one holds on unchanged. Listeners are told `ConfigRefused`.
         """
+        async with self._reloading:
+            applied = await self._reload(config)
+        await asyncio.sleep(0)  # new actors take their first turn
+        return applied
+
+    async def _reload(self, config: Config | Mapping[str, Any] | str | os.PathLike[str] | None) -> ConfigApplied:
         now = asyncio.get_running_loop().time()
         wanted = self._path if config is None else config
         source = os.fspath(wanted) if isinstance(wanted, str | os.PathLike) else "configuration"
@@ -594,6 +606,8 @@ class Client:
             if wanted is None:
                 raise ConfigError(["this client was not read from a file; say what to load"])
             new = wanted if isinstance(wanted, Config) else configuration.load_config(wanted)
+            if self._engine is not None:
+                new = await first_secrets(new, self._config, self._executor)
             engine = self._engine
             if self._dispatcher is not None:
                 self._dispatcher.cached.check(new)
@@ -613,7 +627,6 @@ class Client:
             if self._engine is not None and section in found.changed:
                 logger.warning("[%s] has changed; it is read only when the client opens", section)
         self._tell(applied)
-        await asyncio.sleep(0)  # new actors take their first turn
         return applied
 
     def watch(self, path: str | os.PathLike[str] | None = None) -> None:

@@ -25,7 +25,10 @@ __all__ = [
     "ConfigRefused",
     "ConversationMoved",
     "Event",
+    "KeyRenewed",
+    "KeyRestored",
     "KeySetAside",
+    "KeyUnreadable",
     "LimitLearned",
     "Listener",
     "ServiceLevelChanged",
@@ -84,12 +87,46 @@ class ActorChanged:
 
 @dataclass(frozen=True, slots=True)
 class KeySetAside:
-    """A key was refused by the provider and is not used any more. `key` is its index."""
+    """A key was refused by the provider and is not used any more. `key` is its index, `name` what it is called."""
 
     provider: str
     key: int
     why: str
     at: float
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRestored:
+    """A key that was set aside is used again."""
+
+    provider: str
+    key: int
+    why: str
+    """``works``: a request has shown it; ``renewed``: it has another secret; ``by_hand``."""
+    at: float
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRenewed:
+    """A key has another secret: its file, its command or the configuration gave one."""
+
+    provider: str
+    key: int
+    at: float
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUnreadable:
+    """A key's file or command gave no secret; the one there is stays. Told when it begins, and when `why` changes."""
+
+    provider: str
+    key: int
+    why: str
+    at: float
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +272,10 @@ Event = (
     BreakerChanged
     | BudgetChanged
     | ActorChanged
+    | KeyRenewed
+    | KeyRestored
     | KeySetAside
+    | KeyUnreadable
     | LimitLearned
     | AttemptEnded
     | CheckEnded

@@ -242,6 +242,21 @@ class RateLimiter:
             dimension.bucket.take(amounts[dimension.kind])
         return 0.0
 
+    def room(self, now: float, demand: Demand) -> float:
+        """The share of the limits that would be left with this request taken, in the dimension with the least.
+
+        Returns:
+            0.0 to 1.0 (no limit is known); below 0 where `reserve` would refuse.
+        """
+        if now < self._rest_until:
+            return -1.0
+        least = 1.0
+        amounts = _amounts(demand)
+        for dimension in self._dimensions:
+            bucket = dimension.bucket
+            least = min(least, (bucket.level(now) - amounts[dimension.kind]) / bucket.burst)
+        return least
+
     def wait(self, now: float, demand: Demand) -> float:
         """The answer of `reserve`, without taking anything."""
         rest = self._rest_until - now

@@ -5,6 +5,7 @@ Reading it changes nothing but what time alone has caused (a break that is over,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -51,6 +52,12 @@ class KeyStatus:
     """The error class that set it aside, or None while it is used."""
     limits: Mapping[str, RateLimiterStatistics]
     """By model group."""
+    name: str = ""
+    """As configured."""
+    in_flight: int = 0
+    tried_again_in: float | None = None
+    """Seconds until a request may try a key that is set aside; None: it is used. Where every key is set aside
+    the provider's circuit decides, and may try one sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +151,9 @@ def _provider(record: ProviderRecord, unpriced: Mapping[str, str]) -> ProviderSt
 
 
 def _key(key: Key, now: float) -> KeyStatus:
-    return KeyStatus(key.index, key.aside, {group: limiter.statistics(now) for group, limiter in key.limiters.items()})
+    limits = {group: limiter.statistics(now) for group, limiter in key.limiters.items()}
+    again = max(0.0, key.aside_until - now) if key.aside is not None and key.aside_until < math.inf else None
+    return KeyStatus(key.index, key.aside, limits, key.name, key.in_flight, again)
 
 
 def _target(record: ModelRecord, now: float, unpriced: Mapping[str, str]) -> TargetStatus:

@@ -12,6 +12,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ import anyio
 
 from resilio.actor import Lease, ProviderActor, ProviderRecord, Refusal, Why
 from resilio.actor.reconfigure import reconfigure
+from resilio.actor.renewal import KeyKeeper
 from resilio.config import Config, ProviderSettings, TargetSettings
 from resilio.errors import (
     CircuitOpen,
@@ -83,6 +85,11 @@ def _error_of(refusal: Refusal) -> ResilioError:
                 ErrorClass(refusal.detail),
                 retry_after=retry_in,
             )
+        case Why.RENEWING:
+            return KeyRejected(
+                f"the keys of {provider!r} were refused, and no others came from their files and commands in time",
+                ErrorClass.UNAUTHORISED,
+            )
         case Why.QUEUE_FULL:
             return MailboxFull(provider, refusal.count)
         case Why.STOPPED | Why.RESTARTING:
@@ -119,6 +126,7 @@ class Supervisor:
         rng: random.Random,
         listeners: list[Listener],
         codecs: Mapping[str, Codec] = REGISTRY,
+        executor: Executor | None = None,
     ) -> None:
         self._config = config
         self.clock = clock
@@ -133,6 +141,7 @@ class Supervisor:
         self._root: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._closing = asyncio.Event()
+        self._keeper = KeyKeeper(self._spawn, executor)
         self._actors: dict[ProviderRecord, asyncio.Task[None]] = {}
         self._leaving: dict[ProviderRecord, LocalServer | None] = {}
         """Providers the configuration has no more, until they have drained, with their local servers."""
@@ -196,6 +205,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as self._group:
             for record in self.providers.values():
                 self._launch(record)
+            self._follow_keys()
             ready.set()
             await self._closing.wait()  # a reload may start more of them, even when all there were have failed
 
@@ -247,6 +257,7 @@ class Supervisor:
         if root is None:
             return
         self._closing.set()
+        self._keeper.stop()
         records = [*self.providers.values(), *self._leaving]
         for record in records:
             self.drain(record)
@@ -324,6 +335,7 @@ class Supervisor:
                 record.lifecycle.started(now)
                 self._launch(record)
                 record.flush_changes()
+        self._follow_keys()
         self.succession.replace(Snapshot(config, self.providers, self.routes))
         return found
 
@@ -343,6 +355,12 @@ class Supervisor:
             logger.exception("provider %r did not end cleanly", record.name)
         finally:
             del self._leaving[record]
+            self._follow_keys()
+
+    def _follow_keys(self) -> None:
+        """Have the keys of all providers that calls may use read again when it is time."""
+        if self._root is not None and not self._closing.is_set():
+            self._keeper.follow((*self.providers.values(), *self._leaving))
 
     # --- leases ------------------------------------------------------------------------------
 

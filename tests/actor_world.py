@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resilio.actor import Lease, Outcome, ProviderActor, ProviderRecord, Refusal
-from resilio.config import BreakerSettings, ModelSettings, ProviderSettings, QueueSettings, load_config
+from resilio.config import BreakerSettings, KeySettings, ModelSettings, ProviderSettings, QueueSettings, load_config
 from resilio.errors import ErrorClass
 from resilio.events import Event
 from resilio.models import Demand, Usage
@@ -90,12 +90,12 @@ class One:
 def one(
     models: Mapping[str, Mapping[str, Any]] | None = None,
     *,
-    keys: int = 1,
+    keys: int | Sequence[KeySettings] = 1,
     breaker: Mapping[str, Any] | None = None,
     queue: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> One:
-    """Provider "p" with model "m" (or these models) and so many keys."""
+    """Provider "p" with model "m" (or these models) and so many keys, or these."""
     clock, events = Clock(), []
     record = ProviderRecord(
         ProviderSettings(
@@ -109,7 +109,7 @@ def one(
         clock=clock,
         rng=random.Random(7),
         listeners=[events.append],
-        keys=[f"sk-{index}" for index in range(keys)],
+        keys=[KeySettings(key=f"sk-{index}") for index in range(keys)] if isinstance(keys, int) else keys,
     )
     record.actor = ProviderActor(record)
     record.lifecycle.started(clock.now)

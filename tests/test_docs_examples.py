@@ -106,7 +106,7 @@ def environment_of(text):
 
 
 def write_files(text, folder):
-    """The certificates and prepared answers a configuration names, in their places."""
+    """The certificates, prepared answers and keys a configuration names, in their places."""
     ca = trustme.CA()
     issued = ca.issue_cert("gateway@example.org")
     its_bytes = {
@@ -116,6 +116,9 @@ def write_files(text, folder):
     }
     for name in re.findall(r'static = "([^"]+)"', text):
         (folder / name).write_text('[[answer]]\nquestion = "Why?"\nanswer = "Because."\n')
+    for name in re.findall(r'"file:([^"]+)"', text):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("sk-example-in-a-file-" + name)
     for setting, name in re.findall(r'^(\w+) = "(.+)"$', text, re.MULTILINE):
         if setting in its_bytes:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from resilio.actor.keys import pick
 from resilio.actor.lease import Lease
 from resilio.actor.record import Key, ModelRecord, ProviderRecord
 from resilio.actor.refusal import Refusal, Why
@@ -73,9 +74,13 @@ class FastLane:
         if permit is None:
             breaker.release(whole, now)
             return self._closed_to(now, target, own, Why.TARGET_OPEN)
-        for key, limiter in target.keys:
-            if key.aside is None and limiter.reserve(now, demand) == 0.0:
-                return self._lease(now, target, key, limiter, demand, whole, permit)
+        if len(target.keys) > 1:
+            chosen = pick(target, now, demand)
+        else:  # the common case, for which a call less is worth it
+            key, limiter = target.keys[0]
+            chosen = target.keys[0] if key.aside is None and limiter.reserve(now, demand) == 0.0 else None
+        if chosen is not None:
+            return self._lease(now, target, *chosen, demand, whole, permit)
         return self._no_key_at_once(now, target, demand, whole, permit)
 
     def _lease(
@@ -93,7 +98,10 @@ class FastLane:
         target.in_flight += 1
         if provider.breaker.changes or target.breaker.changes:
             provider.flush_changes()
-        return Lease(provider, target, key, limiter, demand, whole, permit, now)
+        lease = Lease(provider, target, key, limiter, demand, whole, permit, now)
+        if lease.trial:
+            key.trial = lease
+        return lease
 
     def _no_key_at_once(
         self, now: float, target: ModelRecord, demand: Demand, whole: Permit, permit: Permit
@@ -101,6 +109,11 @@ class FastLane:
         """No key that is in use has room: the shortest wait, or a try with a key that is set aside."""
         provider = self._record
         wait = self._wait_of(now, target, demand)
+        if wait is None and self.renewing:
+            provider.breaker.release(whole, now)
+            target.breaker.release(permit, now)
+            self._noticed(provider.breaker, target.breaker)
+            return Refusal(target.name, Why.RENEWING)
         if wait is None:
             # All keys are set aside, and still the circuit admits: it probes, or somebody closed it by hand. The
             # key that has rested longest is tried.
@@ -166,6 +179,11 @@ class FastLane:
     def _noticed(self, *breakers: Breaker) -> None:
         if any(breaker.changes for breaker in breakers):
             self._record.flush_changes()
+
+    @property
+    def renewing(self) -> bool:
+        """Whether a key that was refused may have another secret in a moment."""
+        return any(key.renewing for key in self._record.keys)
 
     def has_spare_key(self, now: float, target: ModelRecord, demand: Demand) -> bool:
         """Whether another try on this target would use a key with room at once."""

@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+from resilio.actor.keys import REMOVED, restore, set_aside, trial_over
 from resilio.actor.record import Key, ModelRecord, ProviderRecord
 from resilio.errors import ERROR_RULES, Counts, ErrorClass
-from resilio.events import KeySetAside, LimitLearned
+from resilio.events import LimitLearned
 from resilio.models import Demand, LimitReading, Usage
 from resilio.ratelimit import RateLimiter
 from resilio.statemachines.actor import ActorState
@@ -46,7 +47,7 @@ class Lease:
 
     __slots__ = (
         "_owner", "_probing", "_provider_permit", "_target_permit", "admitted_at", "demand", "key", "limiter", "probe",
-        "record", "sent", "settled",
+        "record", "secret", "sent", "settled", "trial",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,12 @@ class Lease:
         self._owner = owner
         self.record = record
         self.key = key
+        self.secret = key.secret
+        """What to send: the key's secret as it was on admission, whatever becomes of it meanwhile."""
+        self.trial = key.aside is not None
+        """Whether it finds out if a key that was set aside works again."""
+        key.in_flight += 1
+        owner.uses = key.last_use = owner.uses + 1
         self.limiter = limiter
         self.demand = demand
         self._provider_permit = provider_permit
@@ -81,10 +88,11 @@ class Lease:
     def first_token(self, now: float, latency: float) -> None:
         """Note the first content of a stream; it decides a probe at once, while the rest still flows."""
         self.record.first_tokens.add(latency)
+        if self.trial:
+            self._key_answered(now)
         if not self._probing:
             return
         self._probing = False
-        self._key_answered()
         provider, record = self._owner.breaker, self.record.breaker
         # A decided probe's permit is spent: what still happens to this stream counts as an ordinary outcome.
         # A probe that came too late stays what it is: stale now, and stale when it ends.
@@ -139,10 +147,13 @@ class Lease:
         owner, record = self._owner, self.record
         owner.in_flight -= 1
         record.in_flight -= 1
+        self.key.in_flight -= 1
         if outcome == Outcome.SUCCESS or outcome == Outcome.SLOW:
             stale = self._succeed(now, slow=outcome == Outcome.SLOW, usage=usage, latency=latency)
         else:
             stale = self._fail(now, outcome, usage, error_class, retry_after)
+        if self.key.trial is self:
+            trial_over(self.key, now)
         if owner.breaker.changes or record.breaker.changes:
             owner.flush_changes()
         elif owner.waiters or owner.lifecycle.state is not _RUNNING:  # a draining actor waits for the last one
@@ -159,7 +170,7 @@ class Lease:
             self.limiter.settle(now, self.demand, usage)
         key = self.key
         if key.aside is not None:
-            self._key_answered()
+            self._key_answered(now)
         if key.throttles and self.admitted_at > key.throttles.get(record.group, (0, math.inf))[1]:
             del key.throttles[record.group]
         counted = self._owner.breaker.record(self._provider_permit, now, ok=True)
@@ -180,7 +191,7 @@ class Lease:
             record.breaker.release(self._target_permit, now)
             return False
         if error_class in _KEY_FAULTS:
-            return self._set_aside(now, error_class)
+            return self._set_aside(now, error_class, retry_after)
         counts = Counts.NEITHER
         if outcome == Outcome.FAILURE:  # one without a class is still a failure
             counts = Counts.TARGET if error_class is None else ERROR_RULES[error_class].counts
@@ -224,31 +235,31 @@ class Lease:
             retry_after = longest * (0.5 + 0.5 * self._owner.rng.random())
         self.limiter.rest(now + retry_after)
 
-    def _key_answered(self) -> None:
+    def _key_answered(self, now: float) -> None:
         """A key that was set aside worked, for a request sent after that: it is used again."""
         key = self.key
-        if key.aside is not None and self.admitted_at > key.aside_at:
-            key.aside = None
+        if key.aside in _KEY_FAULTS and self.admitted_at > key.aside_at and self.secret == key.secret:
             key.works_since = self.admitted_at
+            restore(self._owner, key, now, "works")
 
-    def _set_aside(self, now: float, error_class: ErrorClass | None) -> bool:
+    def _set_aside(self, now: float, error_class: ErrorClass, hint: float | None) -> bool:
         """The provider refused the key: use it no more. Returns whether the outcome was stale."""
         owner, key = self._owner, self.key
         self.record.breaker.release(self._target_permit, now)
-        if self.admitted_at < key.works_since:
+        if self.admitted_at < key.works_since or self.secret != key.secret or key.aside == REMOVED:
             return not owner.breaker.record(self._provider_permit, now, ok=True)
-        why, known = str(error_class), key.aside is not None
-        last = all(other is key or other.aside is not None for other in owner.keys)
+        if error_class is ErrorClass.UNAUTHORISED and owner.renew(key) and key.aside is None:
+            # Whoever rotated the secret may just have done so: it counts when there is no other.
+            key.aside, key.aside_at, key.renewing = str(error_class), now, True
+        if key.renewing:
+            owner.breaker.release(self._provider_permit, now)
+            return False
+        known = key.aside is not None
+        last = all(other is key or (other.aside is not None and not other.renewing) for other in owner.keys)
         fresh = owner.breaker.record(self._provider_permit, now, ok=not last)
         if known and not fresh:
             return True
-        key.aside, key.aside_at = why, now
-        if not known and owner.listeners:
-            owner.emit(KeySetAside(owner.name, key.index, why, now))
-        if last:
-            # Nothing is left to ask with. The open circuit's probes will try the keys again, one by
-            # one, so that a key that is paid or corrected comes back without a restart.
-            owner.breaker.trip_now(now)
+        set_aside(owner, key, error_class, now, hint)
         return not fresh
 
     def __repr__(self) -> str:

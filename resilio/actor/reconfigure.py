@@ -7,21 +7,18 @@ What is new comes from a record freshly made of the new settings, so what could 
 
 from __future__ import annotations
 
-from typing import Final
-
-from resilio.actor.record import Key, ModelRecord, ProviderRecord, limits_by_group
+from resilio.actor.keys import REMOVED, Key, give
+from resilio.actor.record import ModelRecord, ProviderRecord, limits_by_group
 
 __all__ = ["REMOVED", "reconfigure"]
-
-REMOVED: Final = "removed"
-"""Why a key is set aside that the configuration has no more."""
 
 
 def reconfigure(record: ProviderRecord, fresh: ProviderRecord, now: float) -> None:
     """Go by other settings from now on.
 
-    Breakers, latencies and the retry budget stay; keys are told apart by their secret, models by name,
-    limits by key and model group. A model, key or group that comes back after it had gone begins afresh.
+    Breakers, latencies and the retry budget stay; models are told apart by name, limits by key and model group. A
+    key is the same where its secret is, or its name, or where it is read from, and then keeps its limits; another
+    secret for it is what may cure it, so it is used again. What comes back after it had gone begins afresh.
 
     Args:
         record: The provider as it runs.
@@ -51,15 +48,15 @@ def _model(known: ModelRecord | None, fresh: ModelRecord) -> ModelRecord:
 
 
 def _keys(record: ProviderRecord, fresh: ProviderRecord, now: float) -> list[Key]:
-    limits = limits_by_group(fresh.models.values())
-    known = {key.secret: key for key in record.keys}
+    known = _matched(record.keys, fresh.keys)
     keys = []
     for new in fresh.keys:
-        key = known.pop(new.secret, None)
+        key = known.get(new)
         if key is None:
             keys.append(new)
             continue
-        key.index = new.index
+        limits = limits_by_group(fresh.models.values(), new.settings)
+        before, key.settings, key.index = key.settings, new.settings, new.index
         for group in set(key.limiters) - set(limits):
             key.throttles.pop(group, None)
         limiters = {group: key.limiters.get(group, limiter) for group, limiter in new.limiters.items()}
@@ -67,7 +64,39 @@ def _keys(record: ProviderRecord, fresh: ProviderRecord, now: float) -> list[Key
             limiter.reconfigure(limits[group], now)
         key.limiters = limiters
         keys.append(key)
-    for gone in known.values():
+        # What was read when the old configuration was is no news: the key may have been renewed since.
+        read_anew = before is None or new.settings is None or before.key != new.settings.key
+        if read_anew and new.secret is not None and new.secret != key.secret:
+            give(record, key, new.secret, now)
+    for gone in set(record.keys) - set(known.values()):
         # Requests sent with it may still fail; nobody is to be told that a key which is no more was set aside.
-        gone.aside, gone.aside_at = REMOVED, now
+        gone.aside, gone.aside_at, gone.renewing = REMOVED, now, False
     return keys
+
+
+def _matched(old: list[Key], new: list[Key]) -> dict[Key, Key]:
+    """The key there is for each that comes, by the surest sign first: each is taken once."""
+    found: dict[Key, Key] = {}
+    for sign in (_secret, _as_read, _name, _source):
+        left = {sign(key): key for key in old if key not in found.values()}
+        left.pop(None, None)
+        for key in new:
+            if key not in found and (twin := left.pop(sign(key), None)) is not None:
+                found[key] = twin
+    return found
+
+
+def _secret(key: Key) -> object:
+    return (key.secret,) if key.secret != "" else None  # to have no key is to have the same one
+
+
+def _as_read(key: Key) -> object:
+    return None if key.settings is None else key.settings.key or None
+
+
+def _name(key: Key) -> object:
+    return key.name or None
+
+
+def _source(key: Key) -> object:
+    return None if key.settings is None else key.settings.source

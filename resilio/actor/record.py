@@ -10,11 +10,12 @@ import asyncio
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from resilio.actor.keys import Key
 from resilio.actor.refusal import Why
-from resilio.config import ModelSettings, ProviderSettings
+from resilio.config import KeySettings, ModelSettings, ProviderSettings
 from resilio.events import ActorChanged, BreakerChanged, Event, Listener, tell
 from resilio.models import Demand
 from resilio.quantiles import RecentQuantiles
@@ -34,28 +35,6 @@ __all__ = ["Key", "ModelRecord", "ProviderRecord", "Waiter", "limits_by_group"]
 
 EWMA_DECAY: Final = 10.0
 """Seconds in which the peak latency of a target forgets; Finagle's default for its peak-EWMA balancer."""
-
-
-class Key:
-    """One API key of a provider: its secret, its health, and its rate limits by model group."""
-
-    __slots__ = ("aside", "aside_at", "index", "limiters", "secret", "throttles", "works_since")
-
-    def __init__(self, index: int, secret: str | None, limits: Mapping[str, Mapping[str, float]], now: float) -> None:
-        self.index = index
-        self.secret = secret
-        self.aside: str | None = None
-        """Why it is set aside, or None while it is used."""
-        self.aside_at = -math.inf
-        self.works_since = -math.inf
-        """When the request was admitted that showed a key set aside to work again: older ones no longer tell."""
-        self.throttles: dict[str, tuple[int, float]] = {}
-        """By model group: pauses in a row, which the next one grows with when no hint came, and the instant the
-        last of them began."""
-        self.limiters = {group: RateLimiter(dimensions, now) for group, dimensions in limits.items()}
-
-    def __repr__(self) -> str:
-        return f"<Key {self.index} {self.aside or 'in use'}>"
 
 
 class ModelRecord:
@@ -130,7 +109,7 @@ class ProviderRecord:
         clock: Callable[[], float],
         rng: random.Random,
         listeners: list[Listener],
-        keys: Iterable[str | None] = (None,),
+        keys: Iterable[KeySettings | None] = (None,),
     ) -> None:
         now = clock()
         self.settings = settings
@@ -149,16 +128,20 @@ class ProviderRecord:
             )
             for model, its in settings.models.items()
         }
-        self.keys = [
-            Key(index, secret, limits_by_group(self.models.values()), now) for index, secret in enumerate(keys)
-        ]
+        self.keys = [Key(index, its, limits_by_group(self.models.values(), its), now) for index, its in enumerate(keys)]
         for record in self.models.values():
             record.keys = tuple((key, key.limiters[record.group]) for key in self.keys)
+        self.keyless = False
+        """Its circuit was opened because no key was left."""
+        self.renew: Callable[[Key], bool] = _cannot
+        """Has a key's file or command asked for another secret, soon; says whether that will be done."""
         self.retry_budget = RetryBudget(settings.retry_budget, now)
         self.lifecycle = ActorLifecycle()
         self.in_flight = 0
         self.waiters: list[Waiter] = []
         self.arrivals = 0
+        self.uses = 0
+        """Leases handed out so far."""
         self.slot_starved = False
         """Somebody in the queue waits for a slot, not for tokens: then nobody may pass, whatever the model."""
         self.mailbox: deque[Callable[[float], None]] = deque()
@@ -188,13 +171,20 @@ class ProviderRecord:
         )
 
 
-def limits_by_group(records: Iterable[ModelRecord]) -> dict[str, dict[str, float]]:
-    """Limits by model group; where models of one group differ the smallest holds."""
+def _cannot(key: Key) -> bool:
+    return False
+
+
+def limits_by_group(records: Iterable[ModelRecord], key: KeySettings | None = None) -> dict[str, dict[str, float]]:
+    """Limits of a key by model group; where models of one group differ the smallest holds, and the key's own wins."""
     groups: dict[str, dict[str, float]] = {}
     for record in records:
         dimensions = groups.setdefault(record.group, {})
         for dimension in ("requests", "tokens", "input_tokens", "output_tokens"):
             limit: float | None = getattr(record.settings, f"{dimension}_per_minute")
-            if limit is not None:
+            own: float | None = getattr(key, f"{dimension}_per_minute", None)
+            if own is not None:
+                dimensions[dimension] = own
+            elif limit is not None:
                 dimensions[dimension] = min(limit, dimensions.get(dimension, math.inf))
     return groups

@@ -22,10 +22,12 @@ class Why:
     RATE_LIMITED: Final = "rate_limited"
     TOO_LARGE: Final = "too_large"
     NO_KEY: Final = "no_key"
+    RENEWING: Final = "renewing"
+    """The only keys left were refused, and their files or commands are asked for other secrets."""
     QUEUE_FULL: Final = "queue_full"
 
 
-_WAITABLE: Final = frozenset({Why.QUEUE_AHEAD, Why.BUSY, Why.RATE_LIMITED, Why.RESTARTING})
+_WAITABLE: Final = frozenset({Why.QUEUE_AHEAD, Why.BUSY, Why.RATE_LIMITED, Why.RESTARTING, Why.RENEWING})
 _CIRCUITS: Final = frozenset({Why.PROVIDER_OPEN, Why.TARGET_OPEN, Why.NO_KEY})
 
 

@@ -121,18 +121,25 @@ class _Pretended(Mapping[str, str]):
 
 
 def load_without_keys(path: Path) -> Config:
-    """Read a configuration as it will be simulated: variables it takes keys from need not be set.
+    """Read a configuration as it will be simulated: what it takes keys from need not be there.
 
     Raises:
         ConfigError: It is wrong.
     """
-    return load_config(path, environ=_Pretended())
+    return load_config(path, environ=_Pretended(), pretend=True)
 
 
 def as_simulated(config: Config) -> Config:
     """The same configuration with every provider replaced by a simulated one; limits and clocks stay."""
     providers = tuple(
-        replace(provider, kind="openai", base_url=simulated_url(number), headers={}, network=NetworkSettings())
+        replace(
+            provider,
+            kind="openai",
+            base_url=simulated_url(number),
+            keys=tuple(replace(key, key=f"simulated-{at}", source=None) for at, key in enumerate(provider.keys)),
+            headers={},
+            network=NetworkSettings(),
+        )
         for number, provider in enumerate(config.providers)
     )
     return without_socket(replace(config, providers=providers))

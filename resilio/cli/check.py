@@ -17,7 +17,7 @@ __all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
 DESCRIPTION: Final = """\
 Read a configuration as strictly as the engine does. When it is sound, say what a call of each route will meet:
 targets, clocks, attempts, ladder, breakers. When it is not, list every problem with its path (exit status 2).
-Keys are looked up in the environment and never shown."""
+Keys are looked up in the environment and in files, and never shown; commands that give keys are not run."""
 
 EXAMPLES: Final = """\
   resilio check resilio.toml           what each route will do, or what is wrong

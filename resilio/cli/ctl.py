@@ -24,6 +24,8 @@ Talk with a running program that has a control socket: Client(..., control_socke
   metrics-only   let everything through and count it, but never open
   drain          take nothing new, let what is in flight finish
   resume         undo drain; bring back an actor that crashed too often
+  keys           its keys: in use, set aside or resting, and the room each has left
+  restore-key    use a key again that was set aside: PROVIDER KEY, its number or its name
   reload         read the configuration's file again: all of it, or nothing if it is wrong
   budgets        what is spent and left, of the entities nearest to their limits
   set-limit      another limit for a budget: BUDGET LIMIT, in tokens or US dollars; "configured" undoes it"""
@@ -33,6 +35,7 @@ EXAMPLES: Final = """\
   resilio ctl --socket run/llm.sock open openai/gpt-4o      send this model nothing
   resilio ctl --socket run/llm.sock close openai            back to normal, all its models
   resilio ctl --socket run/llm.sock drain openai            before its keys change
+  resilio ctl --socket run/llm.sock restore-key openai 1    the account has been topped up
   resilio ctl --socket run/llm.sock reload --json           what changed, for a program
   resilio ctl --socket run/llm.sock set-limit user/day 200000 --entity alice"""
 
@@ -44,6 +47,8 @@ ACTIONS: Final = (
     "metrics-only",
     "drain",
     "resume",
+    "keys",
+    "restore-key",
     "reload",
     "budgets",
     "set-limit",
@@ -59,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
     where = "what it is done to; for set-limit, a budget"
     parser.add_argument("target", nargs="?", metavar="PROVIDER[/MODEL]", help=where)
-    parser.add_argument("limit", nargs="?", metavar="LIMIT", help="for set-limit")
+    parser.add_argument("limit", nargs="?", metavar="LIMIT|KEY", help="for set-limit and restore-key")
     parser.add_argument("--entity", metavar="NAME", help="for set-limit: whose; default: everybody's")
     parser.add_argument("--unit", choices=("tokens", "usd"), help="for set-limit, where the budget limits both")
     parser.add_argument("--timeout", type=positive, default=10.0, metavar="S", help="seconds; default: %(default)g")
@@ -106,11 +111,16 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
             "command": options.action, "budget": options.target, "limit": options.limit, "entity": options.entity,
             "unit": options.unit,
         }  # fmt: skip
+    provider, _, model = (options.target or "").partition("/")
+    asked = {"command": options.action, "provider": provider or None, "model": model or None}
+    if options.action == "restore-key":
+        if options.limit is None:
+            raise UsageError("restore-key needs a key, its number or its name: restore-key PROVIDER KEY")
+        asked["key"], options.limit = options.limit, None
     for name in ("limit", "entity", "unit"):
         if getattr(options, name) is not None:
             raise UsageError(f"{options.action} takes no {name}; only set-limit does")
-    provider, _, model = (options.target or "").partition("/")
-    return {"command": options.action, "provider": provider or None, "model": model or None}
+    return asked
 
 
 def ask(path: str, asked: dict[str, Any], timeout: float) -> dict[str, Any]:
@@ -157,6 +167,8 @@ def _show(action: str, got: dict[str, Any], screen: Screen) -> None:
         whose = "" if got["entity"] is None else f" of {got['entity']}"
         limit = "the configured limit" if got["limit"] is None else f"a limit of {got['limit']:.15g}"
         screen.say(f"budget {got['budget']}{whose} has {limit}")
+    elif action in ("keys", "restore-key"):
+        screen.table(("key", "name", "state", "tried again in", "in flight", "left of its limits"), _keys(got["keys"]))
     elif action == "reload":
         changes = [(what, name) for what in ("added", "removed", "changed") for name in got["applied"][what]]
         screen.say("\n".join(f"{what} {name}" for what, name in changes) or "nothing has changed")
@@ -187,8 +199,32 @@ def _budgets(budgets: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+def _keys(keys: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    return [
+        (
+            str(key["index"]),
+            key["name"],
+            f"set aside: {key['set_aside']}" if key["set_aside"] else _resting(key["limits"]),
+            "" if key["tried_again_in"] is None else f"{key['tried_again_in']:.0f} s",
+            str(key["in_flight"]),
+            "; ".join(_left(group, its["dimensions"]) for group, its in key["limits"].items() if its["dimensions"]),
+        )
+        for key in keys
+    ]
+
+
+def _resting(limits: dict[str, Any]) -> str:
+    rests = [f"{group} rests {its['resting']:.0f} s" for group, its in limits.items() if its["resting"] > 0]
+    return ", ".join(rests) or "in use"
+
+
+def _left(group: str, dimensions: dict[str, Any]) -> str:
+    each = (f"{its['level']:.0f}/{its['limit']:.0f} {name.replace('_', ' ')}" for name, its in dimensions.items())
+    return f"{group} {', '.join(each)}"
+
+
 def _provider(name: str, its: dict[str, Any], state: str) -> list[tuple[str, ...]]:
-    aside = [f"{key['index']}: {key['set_aside']}" for key in its["keys"] if key["set_aside"]]
+    aside = [f"{key['name'] or key['index']}: {key['set_aside']}" for key in its["keys"] if key["set_aside"]]
     used = f"{its['in_flight']}/{its['max_concurrency']}"
     first = (name, state, _circuit(its["breaker"]), used, str(its["waiting"]), ", ".join(aside) or "none")
     models = (

@@ -18,6 +18,7 @@ from resilio.config.settings import (
     REASONING_FIRST_TOKEN,
     STATIC_THRESHOLDS,
     Config,
+    KeySettings,
     ModelSettings,
     Price,
     ProviderSettings,
@@ -107,6 +108,8 @@ class ProviderExplanation:
     kind: str
     base_url: str
     keys: int
+    key_limits: Mapping[str, tuple[str, ...]]
+    """Of keys that have limits of their own, by name, else by number."""
     models: Mapping[str, tuple[str, ...]]
     max_concurrency: int
     max_waiting: int
@@ -393,6 +396,9 @@ def _provider(provider: ProviderSettings, used_by: tuple[str, ...]) -> ProviderE
         kind=provider.kind,
         base_url=provider.base_url,
         keys=len(provider.keys),
+        key_limits={
+            key.name or str(index): limits for index, key in enumerate(provider.keys) if (limits := tuple(_limits(key)))
+        },
         models={name: tuple(_limits(model)) for name, model in provider.models.items()},
         max_concurrency=provider.max_concurrency,
         max_waiting=provider.queue.max_waiting,
@@ -402,7 +408,7 @@ def _provider(provider: ProviderSettings, used_by: tuple[str, ...]) -> ProviderE
     )
 
 
-def _limits(model: ModelSettings) -> Iterator[str]:
+def _limits(model: ModelSettings | KeySettings) -> Iterator[str]:
     for name in ("requests", "tokens", "input_tokens", "output_tokens"):
         rate = getattr(model, f"{name}_per_minute")
         if rate is not None:

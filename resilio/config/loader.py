@@ -1,9 +1,9 @@
 """Reads a configuration, from TOML or a mapping of the same shape, and refuses it whole or not at all.
 
 What stands here is what the tables mean beyond their fields: sections, inheritance from
-`[defaults]`, targets and rungs in their short forms, keys from the environment. Fields, types and
+`[defaults]`; targets, rungs and keys in their short forms. Fields, types and
 bounds come from the annotations in `settings`, relations between them from `checks`. Every problem
-is found in one run. A secret is read from the environment and appears nowhere else.
+is found in one run. Secrets are read where they are kept, and appear nowhere else.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from resilio.config.settings import (
     CacheSettings,
     Config,
     Defaults,
+    KeySettings,
     ModelSettings,
     NestedRoute,
     PricesSettings,
@@ -66,6 +67,7 @@ def load_config(
     *,
     environ: Mapping[str, str] = os.environ,
     strategies: Collection[str] = STRATEGY_NAMES,
+    pretend: bool = False,
 ) -> Config:
     """Read and check a configuration.
 
@@ -73,6 +75,7 @@ def load_config(
         source: A path of a TOML file, or a mapping of the shape such a file has.
         environ: Where ``env:NAME`` is looked up.
         strategies: Names a route's `strategy` may have.
+        pretend: Do without the files and programs that keys come from; for simulations.
 
     Returns:
         The configuration: every name in it resolves, every number is within its bounds.
@@ -89,7 +92,8 @@ def load_config(
         text, document = _from_file(source, name)
         folder = os.path.dirname(os.path.abspath(name))
     problems = Problems()
-    config = _Document(problems, environ, strategies, folder).read(document)
+    credentials = Credentials(problems, environ, folder, pretend=pretend)
+    config = _Document(problems, credentials, strategies, folder).read(document)
     problems.raise_if_any(name, text)
     return config
 
@@ -121,15 +125,18 @@ def _from_file(source: str | os.PathLike[str], name: str) -> tuple[str, dict[str
 class _Document:
     """One run over one document; what is wrong goes to `problems`."""
 
-    def __init__(
-        self, problems: Problems, environ: Mapping[str, str], strategies: Collection[str], folder: str
-    ) -> None:
+    def __init__(self, problems: Problems, credentials: Credentials, strategies: Collection[str], folder: str) -> None:
         self.problems = problems
-        self.credentials = Credentials(problems, environ)
+        self.credentials = credentials
         self.networks = Networks(problems, self.credentials, folder)
         self.strategies = strategies
         self.folder = folder
-        special = {TargetSettings: self._target, RungSettings: self._rung, AnswerSchema: self._schema}
+        special = {
+            TargetSettings: self._target,
+            RungSettings: self._rung,
+            AnswerSchema: self._schema,
+            KeySettings: self._key,
+        }
         self.reader = Reader(problems, special, check_table)
 
     def read(self, document: Mapping[Any, Any]) -> Config:
@@ -251,6 +258,14 @@ class _Document:
         # Where a model could not be read at all, routes should not be told that it is not there.
         readable = isinstance(models, Mapping) and all(isinstance(one, Mapping) for one in models.values())
         return checked if readable else None
+
+    def _key(self, raw: Any, path: Path) -> Any:
+        """``"env:NAME"`` and the like, or a table with that as its `key`."""
+        if isinstance(raw, Mapping):
+            made = self.reader.table(KeySettings, raw, path, fixed={"source": None})
+            return BAD if made is None else made
+        secret = self.reader.value(str, raw, path, fields_of(KeySettings)["key"])
+        return BAD if secret is BAD else KeySettings(key=secret)
 
     def _check_local(self, provider: ProviderSettings, path: Path) -> None:
         for name in ("base_url", "keys", "headers"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
 from resilio.config.faq import Faq
+from resilio.config.secrets import Source
 from resilio.models import Capability
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Defaults",
     "DescentSettings",
     "ExactCacheSettings",
+    "KeySettings",
     "LedgerSettings",
     "LogSettings",
     "LongPromptRates",
@@ -337,6 +339,31 @@ STATIC_THRESHOLDS: Final[Mapping[str, float]] = {"keywords": 0.6, "meaning": 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeySettings:
+    """One API key of a provider. In its short form it is `key` alone; as a table it may say more."""
+
+    key: Annotated[str, Setting('"env:NAME", "file:PATH" or "command:PROGRAM ARGUMENTS", or the key itself')] = field(
+        repr=False
+    )
+    name: Annotated[str, Setting("how events, errors and `resilio ctl` call it beside its number")] = ""
+    requests_per_minute: Annotated[
+        float | None, Setting("of this key, for each model group, in place of the model's own limit", "1/min", above=0)
+    ] = None
+    tokens_per_minute: Annotated[
+        float | None, Setting("likewise, input and output together", "tokens/min", above=0)
+    ] = None
+    input_tokens_per_minute: Annotated[float | None, Setting("likewise, input alone", "tokens/min", above=0)] = None
+    output_tokens_per_minute: Annotated[float | None, Setting("likewise, output alone", "tokens/min", above=0)] = None
+    refresh: Annotated[
+        float | None,
+        _seconds("a file is read again so often, a command run again; not set: 10 s and one hour"),
+    ] = None
+    timeout: Annotated[float, _seconds("a command that takes longer is killed, and has failed")] = 10.0
+    source: Annotated[Source | None, Setting("")] = None
+    """Where `key` was read from; None: it stood in the configuration itself. The loader fills it in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     """One account at one endpoint."""
 
@@ -351,10 +378,13 @@ class ProviderSettings:
     version: Annotated[
         str, Setting("of the API, kind anthropic: 2023-06-01 unless set, or 2026-10-21; other kinds have none")
     ] = ""
-    keys: Annotated[tuple[str, ...], Setting('API keys; "env:NAME" reads a variable')] = field(default=(), repr=False)
-    headers: Annotated[Mapping[str, str], Setting('sent with every request; "env:NAME" reads a variable')] = field(
-        default_factory=dict, repr=False
-    )
+    keys: Annotated[
+        tuple[KeySettings, ...],
+        Setting('API keys: "env:NAME", "file:PATH", "command:PROGRAM ARGUMENTS", or tables that begin with key'),
+    ] = field(default=(), repr=False)
+    headers: Annotated[
+        Mapping[str, str], Setting('sent with every request; "env:NAME" reads a variable, "file:PATH" a file')
+    ] = field(default_factory=dict, repr=False)
     models: Annotated[Mapping[str, ModelSettings], Setting("by the provider's own model name")] = field(
         default_factory=dict
     )

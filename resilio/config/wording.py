@@ -108,6 +108,8 @@ def provider_lines(provider: ProviderExplanation) -> Iterator[str]:
     yield f"  {_count(provider.max_concurrency, 'request')} at a time; {queue}"
     for name, limits in provider.models.items():
         yield f"  model {name}: {', '.join(limits) or 'limits learned from its answers'}"
+    for key, limits in provider.key_limits.items():
+        yield f"  key {key}: {', '.join(limits)}, for each model"
     for line in provider.breaker:
         yield f"  circuit {line}"
 

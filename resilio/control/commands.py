@@ -72,6 +72,18 @@ async def _set_limit(engine: Controlled, asked: Mapping[str, str]) -> dict[str, 
     return {"budget": budget, "entity": asked.get("entity"), "limit": limit}
 
 
+async def _keys(engine: Controlled, provider: str, model: str | None) -> dict[str, Any]:
+    if model is not None:
+        raise ControlError(f"keys belong to a whole provider; name {provider!r} alone")
+    engine.provider(provider)  # raises where there is none
+    return {"provider": provider, "keys": engine.status().providers[provider].keys}
+
+
+async def _restore_key(engine: Controlled, provider: str, key: str) -> dict[str, Any]:
+    engine.provider(provider).restore_key(int(key) if key.isdecimal() and len(key) < _MAX_DIGITS else key)
+    return await _keys(engine, provider, None)
+
+
 def _circuit(act: Callable[[ProviderControl, str | None], None]) -> Run:
     async def run(engine: Controlled, provider: str, model: str | None) -> dict[str, Any]:
         act(engine.provider(provider), model)
@@ -105,15 +117,20 @@ COMMANDS: Final[Mapping[str, Run]] = {
     "metrics-only": _circuit(ProviderControl.metrics_only),
     "drain": _admission(ProviderControl.drain),
     "resume": _admission(ProviderControl.resume),
+    "keys": _keys,
     "reload": _reload,
 }
+RESTORE_KEY: Final = "restore-key"
+"""The command that takes a key, too."""
 BUDGET_COMMANDS: Final[Mapping[str, RunOnBudgets]] = {"budgets": _budgets, "set-limit": _set_limit}
 """Commands that take a budget, an entity, a unit and a limit."""
 WHOLE_ENGINE: Final = frozenset({"status", "reload"})
 """Commands that take no provider."""
 
 _BUDGET_FIELDS: Final = ("budget", "entity", "unit", "limit")
-_FIELDS: Final = ("command", "provider", "model", *_BUDGET_FIELDS)
+_FIELDS: Final = ("command", "provider", "model", "key", *_BUDGET_FIELDS)
+_MAX_DIGITS: Final = 10
+"""No provider has so many keys, and huge numbers are slow to read."""
 
 
 async def answer(engine: Controlled, line: bytes) -> bytes:
@@ -135,11 +152,18 @@ async def _do(engine: Controlled, line: bytes) -> dict[str, Any]:
         if provider is not None or model is not None:
             raise ControlError(f"{command} is about budgets and takes no provider")
         return await BUDGET_COMMANDS[command](engine, asked)
+    key = asked.pop("key", None)
+    if (key is not None) != (command == RESTORE_KEY):
+        raise ControlError(f"{command} takes no key" if key is not None else f"{command} needs a key: index or name")
     if asked:
         raise ControlError(f"{command} is not about budgets and takes no {next(iter(asked))}")
+    if key is not None:
+        if provider is None or model is not None:
+            raise ControlError(f"{command} needs a provider, and no model")
+        return await _restore_key(engine, provider, key)
     run = COMMANDS.get(command)
     if run is None:
-        known = (*COMMANDS, *BUDGET_COMMANDS)
+        known = (*COMMANDS, RESTORE_KEY, *BUDGET_COMMANDS)
         near = get_close_matches(command, known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         raise ControlError(f"no command {command[:80]!r}; {hint}")
@@ -169,5 +193,5 @@ def _read(line: bytes) -> dict[str, str]:
         if value is not None and not isinstance(value, str):
             raise ControlError(f"{name} must be text")
     if not asked.get("command"):
-        raise ControlError(f"no command; there are {', '.join((*COMMANDS, *BUDGET_COMMANDS))}")
+        raise ControlError(f"no command; there are {', '.join((*COMMANDS, RESTORE_KEY, *BUDGET_COMMANDS))}")
     return {name: value for name, value in asked.items() if value is not None}

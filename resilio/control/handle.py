@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from resilio.actor import ProviderRecord
-from resilio.errors import UnknownProvider
+from resilio.actor.keys import restore
+from resilio.errors import ControlError, UnknownProvider
 from resilio.statemachines.breaker import Breaker
 from resilio.supervisor import Supervisor
 
@@ -80,6 +81,24 @@ class ProviderControl:
     def resume(self) -> None:
         """Take requests again, after `drain` or after the actor had crashed too often."""
         self._supervisor.resume(self._record())
+
+    # --- keys ----------------------------------------------------------------------------------
+
+    def restore_key(self, key: int | str) -> None:
+        """Use a key again at once that was set aside, as if it had been put right; a refusal sets it aside anew.
+
+        Args:
+            key: Its index or its name.
+
+        Raises:
+            ControlError: There is no such key.
+        """
+        record = self._record()
+        found = next((each for each in record.keys if key in (each.index, each.name)), None)
+        if found is None or key == "":
+            names = ", ".join(f"{each.index} ({each.name})" if each.name else str(each.index) for each in record.keys)
+            raise ControlError(f"{self.name!r} has no key {str(key)[:40]!r}; there are {names}")
+        restore(record, found, record.clock(), "by_hand")
 
     # --- inside ------------------------------------------------------------------------------
 

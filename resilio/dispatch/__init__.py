@@ -425,8 +425,11 @@ class Dispatcher:
         if failure.prefill_refused:
             plan.without_prefill(target, exc)
             return
-        now = engine.clock()
-        match ERROR_RULES[exc.error_class].then:
+        now, actor = engine.clock(), target.provider.actor
+        rule = ERROR_RULES[exc.error_class].then
+        if rule is Then.NEXT_KEY and (failure.attempt.lease.trial or actor.renewing):
+            plan.unbegin()
+        match rule:
             case Then.STOP:
                 exc.attempts = tuple(call.attempts)
                 try:
@@ -441,8 +444,10 @@ class Dispatcher:
                     await asyncio.sleep(pause)
                     return
                 plan.drop(target, exc)
-            case Then.REST | Then.NEXT_KEY if target.provider.actor.has_spare_key(now, target.record, plan.demand):
+            case Then.REST | Then.NEXT_KEY if actor.has_spare_key(now, target.record, plan.demand):
                 plan.note(exc)  # another key of the same target is fit: it stays where it is in the order
+            case Then.NEXT_KEY if actor.renewing:
+                plan.note(exc)  # its key may have another secret in a moment; who has no other target waits for that
             case Then.REST:
                 plan.rest(target, exc, now)
             case _:

@@ -40,6 +40,9 @@ __all__ = ["Attempt", "Embedded", "Engine"]
 
 T = TypeVar("T")
 
+SHORTEST_MASKED = 8
+"""Characters; shorter ones ("EMPTY", for servers that ask for none) are no secrets, and are words of a message."""
+
 MAX_VECTOR_BYTES = 128 * 1024
 """Room for one vector in a response: 4,096 numbers at 32 bytes each, as JSON."""
 
@@ -143,7 +146,7 @@ class Attempt:
                     response.close()
             if 200 <= response.status < 300:
                 return decode(response.status, response.headers, body)
-            raise self.target.codec.error(response.status, response.headers, body, wall_now=self.engine.wall())
+            raise self._refusal(response, body)
         except BaseException as exc:
             self.fail(exc)
             raise
@@ -173,9 +176,7 @@ class Attempt:
                     response = await self._send(scope, window, stream=True, request=request)
                     if not 200 <= response.status < 300:
                         body = await response.read(self.target.provider.settings.max_body_bytes)
-                        raise self.target.codec.error(
-                            response.status, response.headers, body, wall_now=self.engine.wall()
-                        )
+                        raise self._refusal(response, body)
                     leg = Leg(self, response, expected, blank)
                     await leg.read_first(scope)
             except TimeoutError as exc:
@@ -237,7 +238,7 @@ class Attempt:
     def _encoded(self, request: Request, base_url: str, *, stream: bool) -> HttpRequest:
         """The request in the target's wire format."""
         target, codec = self.target, self.target.codec
-        key, headers = self.lease.key.secret, target.provider.settings.headers
+        key, headers = self.lease.secret, target.provider.settings.headers
         if request.inputs is not None:
             assert isinstance(codec, EmbeddingCodec), "`RouteTarget.lacks` leaves out targets without"
             return codec.encode_embeddings(request, target.settings, base_url=base_url, key=key, headers=headers)
@@ -250,6 +251,13 @@ class Attempt:
             stream=stream,
             max_output_tokens=self.plan.max_output_tokens,
         )
+
+    def _refusal(self, response: Response, body: bytes) -> ResilioError:
+        """What an answer with an error says; some servers say the whole key that they refuse, and we do not."""
+        secret = (self.lease.secret or "").encode()
+        if len(secret) >= SHORTEST_MASKED:
+            body = body.replace(secret, b"[key]")
+        return self.target.codec.error(response.status, response.headers, body, wall_now=self.engine.wall())
 
     def _connecting(self) -> None:
         """A new connection is being opened: the connect clock runs."""

@@ -444,6 +444,10 @@ class Plan:
                 logger.warning("%s", warning)
             target.provider.retry_budget.record_call(self.call.engine.clock())
 
+    def unbegin(self) -> None:
+        """An attempt that only found out about a key costs the call none of its own."""
+        self.used -= 1
+
     def others(self, target: RouteTarget) -> int:
         """How many more targets may still be asked after this one, here and on rungs below."""
         more = min(len(self.left) - 1, self.retry.max_attempts - self.used, self.retry.max_targets - len(self.tried))

@@ -3,7 +3,8 @@
 =====================  ======================================================  =======================
 who                    names after ``x-ratelimit-{limit,remaining,reset}``     a reset is
 =====================  ======================================================  =======================
-OpenAI, Groq           ``-requests``, ``-tokens`` (OpenAI: ``-project-...``)   a duration, ``6m0s``
+OpenAI, Groq           ``-requests``, ``-tokens`` (OpenAI: ``-project-...``,   a duration, ``6m0s``
+                       ``-tokens_usage_based``)
 Azure, GitHub Models   the same, and ``x-ratelimit-renewalperiod-...``         bare milliseconds
 Mistral                ``-req-10-second``, ``-tokens-minute``                  not sent: from the name
 Together, Replicate    none; Replicate drops the ``x-`` as well                bare seconds
@@ -56,6 +57,7 @@ OPENAI: Final = (
     _form("tokens", "-tokens"),
     _form("requests", "-project-requests"),
     _form("tokens", "-project-tokens"),
+    _form("tokens", "-tokens_usage_based"),
     _form("requests", "-req-10-second", 10.0),
     _form("requests", "-req-minute", 60.0),
     _form("tokens", "-tokens-minute", 60.0),

@@ -320,6 +320,7 @@ def test_a_corrected_key_comes_back_through_probes_and_alone():
     assert p.record.breaker.state is BreakerState.RAMPING
     assert [key.aside for key in p.record.keys] == [None, "unauthorised"]
     p.later(30)
+    p.settle(p.lease(), Outcome.IGNORED, ErrorClass.UNAUTHORISED)  # the other has rested, and is still refused
     assert {p.lease().key.index for _ in range(5)} == {0}
     assert p.record.breaker.state is BreakerState.CLOSED
 
@@ -335,9 +336,10 @@ def test_an_early_probe_with_a_bad_key_leaves_the_break_as_it_was():
 
 def test_a_success_sent_before_the_key_was_set_aside_does_not_bring_it_back():
     p = one(keys=2)
-    before = p.lease()
+    before, _, refused = (p.lease() for _ in range(3))
+    assert before.key is refused.key is p.record.keys[0]
     p.later(1)
-    p.ignore(ErrorClass.UNAUTHORISED)
+    p.settle(refused, Outcome.IGNORED, ErrorClass.UNAUTHORISED)
     p.later(1)
     p.settle(before)
     assert p.record.keys[0].aside == "unauthorised"

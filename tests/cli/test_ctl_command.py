@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -13,9 +14,10 @@ import textwrap
 import pytest
 
 from resilio import Client
+from resilio.actor.keys import set_aside
 from resilio.cli import main
 from resilio.control.server import MAX_CONNECTIONS, MAX_LINE, ControlServer
-from resilio.errors import ControlError
+from resilio.errors import ControlError, ErrorClass
 from resilio.testing.latency import Fixed
 from resilio.testing.provider import SimulatedProvider
 from resilio.testing.script import Script
@@ -411,3 +413,60 @@ def test_another_process_is_controlled_killed_and_its_socket_taken_over(file, pa
         second.communicate()
     assert second.returncode == 0
     assert not os.path.exists(path)
+
+
+# --- keys --------------------------------------------------------------------------------------
+
+
+async def test_keys_are_listed_and_put_back_by_number_or_name(file, path, capsys):
+    keys = '[{ key = "sk-very-secret-1", name = "team-a", requests_per_minute = 60 }, "sk-very-secret-2"]'
+    file.write_text(TOML.replace('["sk-very-secret-1", "sk-very-secret-2"]', keys))
+    async with opened(file, path) as llm:
+        record, now = llm.engine.supervisor.providers["openai"], asyncio.get_running_loop().time()
+        set_aside(record, record.keys[0], ErrorClass.OUT_OF_CREDIT, now, 7200.0)
+        record.keys[1].limiters["gpt"].rest(now + 30)
+        _, status, _ = await ctl(capsys, path, "status")
+        code, listed, err = await ctl(capsys, path, "keys", "openai")
+        assert (code, err) == (0, "")
+        _, restored, _ = await ctl(capsys, path, "restore-key", "openai", "team-a")
+        assert record.keys[0].aside is None
+        set_aside(record, record.keys[0], ErrorClass.UNAUTHORISED, now)
+        assert (await ctl(capsys, path, "restore-key", "openai", "0", "--json"))[0] == 0
+        assert record.keys[0].aside is None
+        assert (await llm.complete("chat", "hi")).text == "fine"
+    assert "team-a: out_of_credit" in status
+    head, first, second = listed.splitlines()
+    assert head.split()[:2] == ["key", "name"]
+    assert first.split()[:5] == ["0", "team-a", "set", "aside:", "out_of_credit"]
+    assert "60/60 requests" in first
+    assert re.search(r"(7200|7199) s", first)
+    assert re.search(r"gpt rests (30|29) s", second)
+    assert "in use" in restored
+    assert "secret" not in status + listed + restored
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"command": "keys"}, "keys needs a provider"),
+        ({"command": "keys", "provider": "openai", "model": "gpt"}, "keys belong to a whole provider"),
+        ({"command": "keys", "provider": "nobody"}, "nobody"),
+        ({"command": "restore-key", "provider": "openai"}, "restore-key needs a key: index or name"),
+        ({"command": "restore-key", "key": "0"}, "restore-key needs a provider"),
+        ({"command": "restore-key", "provider": "openai", "key": "7"}, "'openai' has no key '7'; there are 0, 1"),
+        ({"command": "restore-key", "provider": "openai", "key": "x"}, "'openai' has no key 'x'"),
+        ({"command": "restore-key", "provider": "openai", "key": ""}, "'openai' has no key ''"),
+        ({"command": "restore-key", "provider": "openai", "key": "9" * 5000}, "has no key"),
+        ({"command": "open", "provider": "openai", "key": "0"}, "open takes no key"),
+    ],
+)
+async def test_a_wrong_question_about_keys_gets_a_plain_answer(client, path, asked, says):
+    async with client:
+        error = await refused(path, json.dumps(asked).encode() + b"\n")
+    assert says in error
+    assert len(error) < 300
+
+
+async def test_a_key_to_put_back_must_be_named(path, capsys):
+    assert await asyncio.to_thread(main, ["ctl", "--socket", path, "restore-key", "openai"]) == 2
+    assert "restore-key needs a key" in capsys.readouterr().err

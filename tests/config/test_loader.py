@@ -66,7 +66,7 @@ def test_a_valid_document_is_read_whole():
     config = load(VALID)
     assert [provider.name for provider in config.providers] == ["openai", "local"]
     openai = config.providers[0]
-    assert openai.keys == (SECRET,)
+    assert [key.key for key in openai.keys] == [SECRET]
     assert openai.models["gpt-4.1"].capabilities == {Capability.TOOLS, Capability.STREAMING}
     assert openai.models["gpt-4.1"].price.output == 8.0
     assert openai.queue.max_waiting == 10
@@ -211,7 +211,7 @@ def test_an_empty_variable_is_refused(value):
 
 def test_the_line_break_at_the_end_of_a_secret_is_dropped():
     config = load_config(VALID, environ={"OPENAI_API_KEY": SECRET + "\n"})
-    assert config.providers[0].keys == (SECRET,)
+    assert [key.key for key in config.providers[0].keys] == [SECRET]
 
 
 def test_a_header_can_come_from_the_environment_too():
