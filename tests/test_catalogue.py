@@ -8,6 +8,7 @@ import pytest
 
 from resilio.catalogue import HINT, priced
 from resilio.config import Price, load_config
+from resilio.config.settings import DEFAULT_URLS
 from resilio.models import Usage
 from resilio.prices import cost_usd
 
@@ -53,6 +54,7 @@ HAND = [
     (ANTHROPIC, "claude-sonnet-4-5-20250929", Usage(250_000, 1_000, 100_000, 0, 50_000), 600e3 + 60e3 + 600e3 + 22_500),
     # in 1.25, read 0.125, out 10: 3,000 x 1.25 + 5,000 x 0.125 + 1,200 x 10 (900 of them reasoning)
     (GOOGLE, "gemini-2.5-pro", Usage(8_000, 1_200, 5_000, reasoning_tokens=900), 3_750 + 625 + 12_000),
+    (DEFAULT_URLS["gemini"], "gemini-2.5-pro", Usage(8_000, 1_200, 5_000, reasoning_tokens=900), 3_750 + 625 + 12_000),
     # batch: in 0.625, out 5: 3,000 x 0.625 + 5,000 x 0.125 + 1,200 x 5
     (GOOGLE, "gemini-2.5-pro", Usage(8_000, 1_200, 5_000, service_tier="batch"), 1_875 + 625 + 6_000),
     # reasoning priced apart: in 2, out 8, reasoning 3: 1,000 x 2 + 100 x 8 + 400 x 3

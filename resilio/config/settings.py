@@ -300,9 +300,12 @@ OnUnsupported = Literal["error", "warn", "drop"]
 Sign = Literal["reasoning", "comments"]
 PromptCacheMode = Literal["auto", "off"]
 PromptCacheTtl = Literal["5m", "1h"]
-ProviderKind = Literal["openai", "anthropic", "local"]
+ProviderKind = Literal["openai", "anthropic", "gemini", "local"]
 
-DEFAULT_URLS: Final[Mapping[str, str]] = {"anthropic": "https://api.anthropic.com"}
+DEFAULT_URLS: Final[Mapping[str, str]] = {
+    "anthropic": "https://api.anthropic.com",
+    "gemini": "https://generativelanguage.googleapis.com",
+}
 """`base_url` of the kinds that one company serves."""
 
 DEFAULT_VERSIONS: Final[Mapping[str, str]] = {"anthropic": "2023-06-01"}
@@ -370,10 +373,13 @@ class ProviderSettings:
     name: Annotated[str, Setting("how targets and events call it")]
     kind: Annotated[
         ProviderKind,
-        Setting("wire format: openai (any server of that dialect), anthropic, or local (a model on this machine)"),
+        Setting(
+            "wire format: openai (any server of that dialect), anthropic, gemini, or local (a model on this machine)"
+        ),
     ]
     base_url: Annotated[
-        str, Setting("where it is, up to and including /v1; kind anthropic: https://api.anthropic.com unless set")
+        str,
+        Setting("where it is, up to and including /v1; unless set, kinds anthropic and gemini: the provider's own API"),
     ] = ""
     version: Annotated[
         str, Setting("of the API, kind anthropic: 2023-06-01 unless set, or 2026-10-21; other kinds have none")

@@ -21,6 +21,12 @@ def _anthropic() -> Codec:
     return AnthropicCodec()
 
 
+def _gemini() -> Codec:
+    from resilio.providers.gemini import GeminiCodec
+
+    return GeminiCodec()
+
+
 class _Registry(Mapping[str, Codec]):
     """Codecs by kind, each imported and made when it is first asked for."""
 
@@ -45,6 +51,7 @@ REGISTRY: Final[Mapping[str, Codec]] = _Registry(
     {
         "openai": lambda: OpenAICodec("openai"),
         "anthropic": _anthropic,
+        "gemini": _gemini,
         "local": lambda: OpenAICodec("local"),
     }
 )

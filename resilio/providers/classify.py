@@ -255,17 +255,32 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
     metadata = error.get("metadata")
     if isinstance(metadata, Mapping):  # OpenRouter
         yield from (as_text(metadata[name]) for name in ("limit_source", "error_type") if metadata.get(name))
+    details = error.get("details")
+    if isinstance(details, list):
+        yield from _google_reasons(details)
     code = error.get("code")
     if code is not None and code != "" and _status_number(code) is None:
         yield as_text(code)
     if isinstance(error.get("status"), str) and _status_number(error["status"]) is None:
         yield str(error["status"])
-    details = error.get("details")
     if isinstance(details, Mapping) and details.get("error_code"):  # Anthropic
         yield as_text(details["error_code"])
     inner = error.get("innererror") or error.get("inner_error")  # Azure
     if isinstance(inner, Mapping) and inner.get("code"):
         yield as_text(inner["code"])
+
+
+def _google_reasons(details: list[Any]) -> Iterator[str]:
+    """Google's: the `reason` of an ErrorInfo, and ``QUOTA_PER_DAY`` where a daily quota is used up."""
+    for detail in details:
+        if not isinstance(detail, Mapping):
+            continue
+        if isinstance(detail.get("reason"), str):
+            yield detail["reason"]
+        violations = detail.get("violations")
+        for violation in violations if isinstance(violations, list) else ():
+            if isinstance(violation, Mapping) and "PerDay" in as_text(violation.get("quotaId")):
+                yield "QUOTA_PER_DAY"
 
 
 def _as_json(value: Any) -> str:

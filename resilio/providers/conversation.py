@@ -43,7 +43,7 @@ ROLES: Final[Mapping[str, Role]] = {
     "tool": "tool",
     "function": "tool",
 }
-FOREIGN: Final = ("anthropic_content", "thinking_blocks")
+FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "thinking_blocks"})
 """Fields of an assistant's message that only one dialect reads; all others leave them out without a word."""
 
 
@@ -141,15 +141,39 @@ def walk(messages: Sequence[Message]) -> Iterator[Turn]:
         yield turn
 
 
-def without_foreign(messages: Sequence[Message]) -> Sequence[Message]:
-    """The same messages without what only another dialect reads; the very same object where there is nothing."""
+def without_foreign(messages: Sequence[Message], *, signatures: bool = False) -> Sequence[Message]:
+    """The same messages without what only another dialect reads; the very same object where there is nothing.
+
+    `signatures`: Google's on tool calls (``extra_content``) are kept.
+    """
     given: Sequence[Any] = messages
-    if not any(isinstance(its, Mapping) and (FOREIGN[0] in its or FOREIGN[1] in its) for its in given):
+    if not any(_has_foreign(its, signatures) for its in given):
         return messages
-    return [
-        {name: value for name, value in its.items() if name not in FOREIGN} if isinstance(its, Mapping) else its
-        for its in given
-    ]
+    return [_native(its, signatures) if _has_foreign(its, signatures) else its for its in given]
+
+
+def _has_foreign(message: Any, signatures: bool) -> bool:
+    if not isinstance(message, Mapping):
+        return False
+    if not FOREIGN.isdisjoint(message):
+        return True
+    calls = message.get("tool_calls")
+    if signatures or not isinstance(calls, Sequence):
+        return False
+    return any(isinstance(call, Mapping) and "extra_content" in call for call in calls)
+
+
+def _native(message: Mapping[str, Any], signatures: bool) -> dict[str, Any]:
+    made = {name: value for name, value in message.items() if name not in FOREIGN}
+    calls = made.get("tool_calls")
+    if not signatures and isinstance(calls, Sequence):
+        made["tool_calls"] = [
+            {name: value for name, value in call.items() if name != "extra_content"}
+            if isinstance(call, Mapping)
+            else call
+            for call in calls
+        ]
+    return made
 
 
 def _pair(turn: Turn, open_calls: list[Call], names: Mapping[str, str]) -> None:

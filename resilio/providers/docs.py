@@ -15,6 +15,7 @@ from typing import Final
 from resilio.errors import ERROR_RULES, Counts, ErrorClass, Then
 from resilio.providers.anthropic import faults as anthropic
 from resilio.providers.classify import EXCEPTIONS, Faults
+from resilio.providers.gemini import faults as gemini
 from resilio.providers.openai import faults as openai
 
 __all__ = ["MEANINGS", "main", "page"]
@@ -83,6 +84,16 @@ taken from `retry-after` of an error alone (answers bear it too), else from the 
 """
 
 
+_GEMINI: Final = """\
+## The Gemini dialect
+
+`details[].reason` outranks the kind of quota (`QUOTA_PER_DAY` stands for any `quotaId` that says so), that
+`error.status`, that the HTTP status; then the words may correct the class, for `INVALID_ARGUMENT` says little of
+itself. An error inside a stream, or in an array of one element, is read in the same way. A hint is taken from
+`RetryInfo`.
+"""
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
@@ -110,8 +121,7 @@ def _dialect(intro: str, faults: Faults, code: str) -> list[str]:
         intro,
         "### By code\n",
         _lookup(f"`{code}`", faults.codes),
-        "### By type\n",
-        _lookup("`error.type`", faults.types),
+        *(["### By type\n", _lookup("`error.type`", faults.types)] if faults.types else []),
         "### By status\n",
         _lookup("status", statuses),
         "### By wording\n",
@@ -133,6 +143,9 @@ def page() -> str:
             "### By finish reason\n",
             _lookup("`finish_reason`", openai.FINISHES),
             *_dialect(_ANTHROPIC, anthropic.FAULTS, "error.details.error_code"),
+            *_dialect(_GEMINI, gemini.FAULTS, "details[].reason, error.status"),
+            "### By finish reason of Gemini\n",
+            _lookup("`finishReason`", gemini.FINISHES),
         ]
     )
 

@@ -6,7 +6,7 @@ import email.utils
 import math
 import random
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from resilio.testing.dialects.base import Dialect, Objection, Said, content_text, words
 from resilio.testing.faults import (
@@ -31,8 +31,6 @@ from resilio.testing.script import Script
 
 __all__ = ["chat_reaction", "error_reaction"]
 
-_SSE: Final = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-
 
 def error_reaction(fault: Error, wall_now: float, dialect: Dialect) -> Reaction:
     """An HTTP error with its hint.
@@ -43,7 +41,10 @@ def error_reaction(fault: Error, wall_now: float, dialect: Dialect) -> Reaction:
         dialect: Whose shape it has.
     """
     headers = dict(fault.headers)
-    if fault.retry_after is not None:
+    status, body = dialect.error(fault.code, fault.message)
+    if fault.retry_after is not None and (hinted := dialect.hinted(body, fault.retry_after)) is not None:
+        body = hinted
+    elif fault.retry_after is not None:
         if fault.retry_after_as == "ms":
             headers["retry-after-ms"] = f"{fault.retry_after * 1000:g}"
         elif fault.retry_after_as == "date":
@@ -51,7 +52,6 @@ def error_reaction(fault: Error, wall_now: float, dialect: Dialect) -> Reaction:
             headers["Retry-After"] = email.utils.formatdate(math.ceil(wall_now + fault.retry_after), usegmt=True)
         else:
             headers["Retry-After"] = f"{fault.retry_after:g}"
-    status, body = dialect.error(fault.code, fault.message)
     return Reaction(fault.status or (status if fault.code else 500), headers, [(0.0, body)])
 
 
@@ -87,7 +87,7 @@ def chat_reaction(
     if (objection := _bent_objection(asked, faults)) is not None:
         return _refused(objection, dialect)
     cached = Cached()
-    if dialect.path == "/messages":
+    if dialect.marks_prefixes:
         cached = cache.by_breakpoints(body, dialect, now)
     elif script.automatic_cache:
         cached = cache.automatic(asked, now)
@@ -258,4 +258,5 @@ def _streamed(
     early = head == "early"
     if early and pieces:
         pieces[0] = (first_token, frames[0])
-    return Reaction(200, dict(_SSE), pieces, ending, head_delay=0.0 if early else first_token, stream=True)
+    kind = {"Content-Type": dialect.stream_type, "Cache-Control": "no-cache"}
+    return Reaction(200, kind, pieces, ending, head_delay=0.0 if early else first_token, stream=True)

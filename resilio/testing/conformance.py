@@ -75,23 +75,34 @@ def check_codec(
             _check_request(codec, request, stream=stream)
 
 
-_ASKED: Final[Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, str]]]] = {
-    "openai": ("/v1/chat/completions", {"stream_options": {"include_usage": True}}, {}),
-    "anthropic": ("/v1/messages", {"max_tokens": 100}, {"anthropic-version": "2023-06-01"}),
+_CHAT: Final = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
+_CONTENTS: Final = {"contents": [{"role": "user", "parts": [{"text": "?"}]}]}
+_VERSION: Final = {"anthropic-version": "2023-06-01"}
+_ASKED: Final[Mapping[str, Callable[[bool], tuple[str, Mapping[str, Any], Mapping[str, str]]]]] = {
+    "openai": lambda stream: (
+        "/v1/chat/completions",
+        {**_CHAT, "stream": stream, "stream_options": {"include_usage": True}},
+        {},
+    ),
+    "anthropic": lambda stream: ("/v1/messages", {**_CHAT, "stream": stream, "max_tokens": 100}, _VERSION),
+    "gemini": lambda stream: (
+        f"/v1beta/models/m:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}",
+        _CONTENTS,
+        {},
+    ),
 }
-"""By dialect: where to ask for a chat, and what that takes."""
+"""By dialect: where to ask for a chat, streamed or not, and what that takes."""
 
 
 def simulated_samples(
     texts: Sequence[str] = ("Hello there, world.", "naïve 你好 🙂\nline"), dialect: str = "openai"
 ) -> list[Sample]:
-    """Answers of the simulated provider, streamed and not; `dialect` is openai or anthropic."""
-    path, more, headers = _ASKED[dialect]
+    """Answers of the simulated provider, streamed and not; `dialect` is openai, anthropic or gemini."""
     samples = []
     for text in texts:
         simulated = SimulatedProvider(Script(answer=text), clock=lambda: 0.0, wall_clock=lambda: _WALL)
         for stream in (False, True):
-            asked = {"model": "m", "messages": [{"role": "user", "content": "?"}], "stream": stream, **more}
+            path, asked, headers = _ASKED[dialect](stream)
             _, reaction = simulated.react("POST", path, headers, json.dumps(asked).encode())
             body = b"".join(data for _, data in reaction.pieces)
             name = f"{text!r}, {'streamed' if stream else 'whole'}"

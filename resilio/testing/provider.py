@@ -122,7 +122,8 @@ class SimulatedProvider:
 
         Args:
             method: HTTP method.
-            path: Its end decides: /chat/completions, /messages (Anthropic's dialect), /embeddings, /models or /health.
+            path: Its end decides: /chat/completions, /messages (Anthropic's dialect), :generateContent and
+                :streamGenerateContent (Gemini's), /embeddings, /models or /health. A query may follow.
             headers: As sent; looked up without regard to case.
             body: The whole request body.
             fresh: The connection is a new one, which `Stale` does not strike.
@@ -133,14 +134,17 @@ class SimulatedProvider:
         now = self._clock()
         if self._started is None:
             self._started = now
-        asked = _parsed(body)
+        dialect, asked = dialect_of(path), _parsed(body)
+        if isinstance(asked, Mapping):
+            asked = dialect.asked(path, asked)
+        path = path.partition("?")[0]
         table: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {}
         model, stream = str(table.get("model") or ""), table.get("stream") is True
         seen = SeenRequest(now, method, path, model, _key(headers), stream, headers, table)
         self.log.append(seen)
         self.in_flight += 1
         if path.endswith("/health"):
-            return self._judged(seen, Reaction(200, {}, [(0.0, b'{"status":"ok"}')]))
+            return self._judged(seen, Reaction(200, {}, [(0.0, b'{"status":"ok"}')]), dialect)
         seen.faults = self._script.choose(
             model,
             seen.key,
@@ -149,11 +153,13 @@ class SimulatedProvider:
             rng=self._rng,
             counts=self._counts,
         )
-        reaction = _connection_fault(seen.faults, fresh) or self._refusal(seen, asked) or self._answer(seen)
+        reaction = (
+            _connection_fault(seen.faults, fresh) or self._refusal(seen, asked, dialect) or self._answer(seen, dialect)
+        )
         for fault in seen.faults:
             if isinstance(fault, Headers):
                 reaction.headers.update(fault.headers)
-        return self._judged(seen, reaction)
+        return self._judged(seen, reaction, dialect)
 
     def settle(self, seen: SeenRequest, outcome: Outcome | None = None) -> None:
         """Say how playing the reaction ended; None: as the reaction meant it. Later calls change nothing."""
@@ -165,10 +171,10 @@ class SimulatedProvider:
         seen.ended_at = self._clock()
         self.in_flight -= 1
 
-    def _judged(self, seen: SeenRequest, reaction: Reaction) -> tuple[SeenRequest, Reaction]:
+    def _judged(self, seen: SeenRequest, reaction: Reaction, dialect: Dialect) -> tuple[SeenRequest, Reaction]:
         seen.status = reaction.status
         if reaction.status is not None:
-            reaction.headers = self._headers(dialect_of(seen.path)) | dict(self._script.headers) | reaction.headers
+            reaction.headers = self._headers(dialect) | dict(self._script.headers) | reaction.headers
         return seen, reaction
 
     def _headers(self, dialect: Dialect) -> dict[str, str]:
@@ -177,9 +183,8 @@ class SimulatedProvider:
             self._date = (second, email.utils.formatdate(second, usegmt=True))
         return {"Content-Type": "application/json", "Date": self._date[1], **dialect.headers(len(self.log))}
 
-    def _refusal(self, seen: SeenRequest, asked: Any) -> Reaction | None:
+    def _refusal(self, seen: SeenRequest, asked: Any, dialect: Dialect) -> Reaction | None:
         """What the provider itself objects to: faults of the request come after those of the connection."""
-        dialect = dialect_of(seen.path)
         if self._keys is not None and seen.key not in self._keys:
             return error_reaction(Error("invalid_api_key"), self._wall(), dialect)
         for fault in seen.faults:
@@ -198,9 +203,9 @@ class SimulatedProvider:
             return error_reaction(Error("model_not_found", message=message), self._wall(), dialect)
         return None
 
-    def _answer(self, seen: SeenRequest) -> Reaction:
-        created, dialect = int(self._wall()), dialect_of(seen.path)
-        if seen.path.endswith(dialect.path):
+    def _answer(self, seen: SeenRequest, dialect: Dialect) -> Reaction:
+        created = int(self._wall())
+        if dialect.speaks(seen.path):
             return chat_reaction(
                 self._script, seen.body, seen.faults, self._rng, created, dialect=dialect, headers=seen.headers,
                 cache=self.prompt_cache, now=seen.at,
@@ -247,6 +252,6 @@ def _key(headers: Mapping[str, str]) -> str | None:
     for name, value in headers.items():
         if name.lower() == "authorization":
             return value.removeprefix("Bearer ")
-        if name.lower() in ("api-key", "x-api-key"):
+        if name.lower() in ("api-key", "x-api-key", "x-goog-api-key"):
             return value
     return None

@@ -99,7 +99,7 @@ class SimulatedServer:
         fresh = request.transport not in self._served
         self._served.add(request.transport)
         body = await request.read()
-        seen, reaction = provider.react(request.method, request.path, request.headers, body, fresh=fresh)
+        seen, reaction = provider.react(request.method, request.path_qs, request.headers, body, fresh=fresh)
         task = asyncio.current_task()
         assert task is not None
         self._answering.add(task)

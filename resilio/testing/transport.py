@@ -83,7 +83,8 @@ class ScriptedTransport:
     def _find(self, url: str) -> tuple[str, str, SimulatedProvider]:
         for base, provider in self._bases:
             if url.startswith(base) and url[len(base) : len(base) + 1] in ("", "/", "?"):
-                found = (base, urlsplit(url).path, provider)
+                parts = urlsplit(url)
+                found = (base, f"{parts.path}?{parts.query}" if parts.query else parts.path, provider)
                 self._routes[url] = found
                 return found
         raise TransportError(f"no simulated provider at {url!r}", ErrorClass.CONNECT)

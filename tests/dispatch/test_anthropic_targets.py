@@ -1,6 +1,7 @@
 """Anthropic-speaking targets in the engine: first and spare, whole and streamed, in loops that change the dialect."""
 
 import pytest
+from tool_loops import BOTH, asks_for_tools_until, loop, streamed, whole
 from world import world
 
 from resilio import Unsupported
@@ -12,11 +13,6 @@ pytestmark = pytest.mark.anyio
 CLAUDE = {"kind": "anthropic", "models": {"m": {}}}
 NEWER = {**CLAUDE, "version": "2026-10-21"}
 THINKER = {**CLAUDE, "models": {"claude-sonnet-4-5": {"max_output_tokens": 8000}}}
-WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
-TOOL_CALLS = [
-    {"id": f"call_{city}", "type": "function", "function": {"name": "weather", "arguments": f'{{"city":"{city}"}}'}}
-    for city in ("Oslo", "Rome")
-]
 
 
 def pair(first, second, *, anthropic="claude", settings=CLAUDE, **more):
@@ -25,18 +21,6 @@ def pair(first, second, *, anthropic="claude", settings=CLAUDE, **more):
     return world(only={anthropic: settings}, **more, **scripts)
 
 
-async def whole(it, *args, **wire):
-    return await it.llm.complete("chat", *args, **wire)
-
-
-async def streamed(it, *args, **wire):
-    async with it.llm.stream("chat", *args, **wire) as stream:
-        text = "".join([chunk.text async for chunk in stream])
-    assert text == stream.reply.text
-    return stream.reply
-
-
-BOTH = pytest.mark.parametrize("ask", [whole, streamed])
 MODES = pytest.mark.parametrize("mode", ["as_asked", "auto"])
 
 
@@ -162,41 +146,6 @@ class TestUnsupported:
             assert [line.split()[4] for line in reply.warnings] == (["temperature", "seed"] if policy == "warn" else [])
 
 
-def asks_for_tools_until(rounds, thought=None):
-    """An answer maker that calls two tools at once in each round, then says how many results it saw."""
-
-    def answer(body):
-        results = [message for message in body["messages"] if message["role"] == "tool"]
-        if len(results) < 2 * rounds:
-            number = len(results)
-            calls = [{**call, "id": f"{call['id']}_{number}"} for call in TOOL_CALLS]
-            thoughts = {"reasoning_content": thought} if thought else {}
-            return {"role": "assistant", "content": "Looking.", "tool_calls": calls, **thoughts}
-        return f"{len(results)} results"
-
-    return answer
-
-
-async def loop(it, ask, messages, rounds, **wire):
-    """What an agent does: run the tools, append what came, ask again."""
-    targets = []
-    for number in range(rounds + 1):
-        reply = await ask(it, messages, tools=[WEATHER], **wire)
-        targets.append(reply.target)
-        messages.append(reply.message())
-        messages += [
-            {"role": "tool", "tool_call_id": call.id, "content": f"{number}: mild"} for call in reply.tool_calls
-        ]
-    return reply, targets
-
-
-@BOTH
-async def test_a_loop_of_three_rounds_with_parallel_calls(ask):
-    async with world(only={"claude": CLAUDE}, claude=Script(answer=asks_for_tools_until(3))) as it:
-        reply, _ = await loop(it, ask, [{"role": "user", "content": "Weather?"}], 3)
-        assert (reply.text, reply.finish_reason) == ("6 results", "stop")
-
-
 @BOTH
 async def test_a_loop_with_thinking_gives_every_signature_back(ask):
     script = Script(answer=asks_for_tools_until(3, thought="Both, I think."))
@@ -208,22 +157,6 @@ async def test_a_loop_with_thinking_gives_every_signature_back(ask):
         assert last["thinking"] == {"type": "enabled", "budget_tokens": 4000}
         thoughts = [block for turn in last["messages"] for block in turn["content"] if block["type"] == "thinking"]
         assert len(thoughts) == 3
-
-
-@BOTH
-@pytest.mark.parametrize("thought", [None, "Both, I think."])
-async def test_a_loop_moves_to_another_dialect_in_the_middle_and_back(ask, thought):
-    """Claude answers the first round, is down for the second, and answers again."""
-    claude = Script(answer=asks_for_tools_until(3, thought)).sequence(
-        None, faults.Error("server_is_overloaded"), None, None
-    )
-    gpt = Script(answer=asks_for_tools_until(3))
-    async with pair(("claude", claude), ("gpt", gpt)) as it:
-        reply, targets = await loop(it, ask, [{"role": "user", "content": "?"}], 3)
-        assert targets == ["claude/m", "gpt/m", "claude/m", "claude/m"]
-        assert reply.text == "6 results"
-        sent = it.providers["gpt"].log[0].body["messages"]
-        assert all("anthropic_content" not in message for message in sent)
 
 
 async def test_limits_are_learned_from_its_headers():

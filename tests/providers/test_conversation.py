@@ -172,9 +172,21 @@ def test_nonsense_never_raises(messages, wire):
 def test_what_another_dialect_wants_back_is_left_out_and_the_rest_is_the_same_object():
     plain = [{"role": "user", "content": "x"}]
     assert without_foreign(plain) is plain
-    mixed = [*plain, {"role": "assistant", "content": "y", "thinking_blocks": [1], "anthropic_content": [2]}]
+    foreign = {"thinking_blocks": [1], "anthropic_content": [2], "gemini_content": [3]}
+    mixed = [*plain, {"role": "assistant", "content": "y", **foreign}]
     assert without_foreign(mixed) == [*plain, {"role": "assistant", "content": "y"}]
     assert "thinking_blocks" in mixed[1]
+
+
+def test_googles_signatures_on_calls_go_to_google_alone():
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    signed = {**call, "extra_content": {"google": {"thought_signature": "x"}}}
+    messages = [{"role": "assistant", "content": None, "tool_calls": [signed, call]}]
+    assert without_foreign(messages, signatures=True) is messages
+    assert without_foreign(messages) == [{"role": "assistant", "content": None, "tool_calls": [call, call]}]
+    assert messages[0]["tool_calls"][0] is signed
+    odd = [{"role": "assistant", "tool_calls": "x"}, {"role": "assistant", "tool_calls": [7, signed]}]
+    assert without_foreign(odd) == [odd[0], {"role": "assistant", "tool_calls": [7, call]}]
 
 
 class TestTools:

@@ -1,8 +1,11 @@
 """The page of errors is generated, complete and up to date."""
 
+import re
+
 from resilio.errors import ERROR_RULES, ErrorClass
 from resilio.providers.anthropic import faults as anthropic
 from resilio.providers.docs import MEANINGS, main, page
+from resilio.providers.gemini import faults as gemini
 from resilio.providers.openai import faults as openai
 
 
@@ -16,10 +19,10 @@ def test_every_class_has_a_rule_and_a_meaning():
 
 def test_every_row_of_every_table_is_on_the_page():
     text = page()
-    for name in (*ErrorClass, *openai.FINISHES):
+    for name in (*ErrorClass, *openai.FINISHES, *gemini.FINISHES):
         assert f"| `{name}` |" in text
-    sections = text.split("## The Anthropic dialect")
-    for section, dialect in zip(sections, (openai, anthropic), strict=True):
+    sections = re.split("## The (?:Anthropic|Gemini) dialect", text)
+    for section, dialect in zip(sections, (openai, anthropic, gemini), strict=True):
         for name in (*dialect.CODES, *dialect.TYPES, *dialect.STATUSES):
             assert f"| `{name}` |" in section
         for wording in dialect.WORDINGS:

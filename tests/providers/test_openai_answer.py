@@ -135,6 +135,19 @@ class TestOtherDialectsOfTheDialect:
         body = completion({"content": None, "function_call": {"name": "f", "arguments": "{}"}}, finish="function_call")
         assert decode(body).tool_calls == (ToolCall("", "f", "{}"),)
 
+    def test_googles_signature_of_a_call_goes_back_with_it(self):
+        extra = {"google": {"thought_signature": "c2ln"}}
+        call = {"id": "a", "type": "function", "extra_content": extra, "function": {"name": "f", "arguments": "{}"}}
+        body = completion({"role": "assistant", "content": None, "tool_calls": [call]}, finish="tool_calls")
+        decoder = CODEC.stream_decoder(200, {})
+        decoder.feed(orjson.dumps(body))
+        decoder.finish()
+        for answer in (CODEC.decode(200, {}, orjson.dumps(body)), decoder.answer()):
+            assert answer.tool_calls[0].as_sent() == call
+            assert answer.raw["choices"][0]["message"]["tool_calls"] == [call]
+        odd = completion({"role": "assistant", "content": None, "tool_calls": [{**call, "extra_content": 7}]})
+        assert CODEC.decode(200, {}, orjson.dumps(odd)).tool_calls[0].extra is None
+
     def test_arguments_sent_as_an_object_become_text(self):
         call = {"id": "c", "function": {"name": "f", "arguments": {"a": 1}}}
         assert decode(completion({"tool_calls": [call]})).tool_calls == (ToolCall("c", "f", '{"a":1}'),)

@@ -2,6 +2,7 @@
 
 import json
 
+import gemini_wire
 import openai_wire
 import pytest
 from anthropic_wire import MESSAGES, delta, events_of, opened, start, stream, text
@@ -11,7 +12,7 @@ from resilio.models import Answer
 from resilio.testing.recordings import FORMATS, check_folder
 from resilio.testing.recordings.__main__ import main
 
-CHAT, ANTHROPIC = FORMATS
+CHAT, ANTHROPIC, GEMINI = FORMATS
 NAMES = ("text", "tools", "thinking", "refusal")
 
 
@@ -38,7 +39,15 @@ def folder(tmp_path):
     exchange(tmp_path, "anthropic error", status=529, json=overloaded)
     no_money = {"error": {"code": "insufficient_quota", "message": "x", "type": "insufficient_quota"}}
     exchange(tmp_path, "chat error", status=429, uri="https://api.openai.com/v1/chat/completions", json=no_money)
-    exchange(tmp_path, "gemini", json={"candidates": []})
+    for name in ("text", "tools", "thinking"):
+        exchange(tmp_path, f"gemini {name}", json=gemini_wire.RESPONSES[name])
+        pieces = gemini_wire.events_of(gemini_wire.RESPONSES[name])
+        exchange(tmp_path, f"gemini {name} stream", sse=gemini_wire.stream(*pieces).decode())
+    exchange(tmp_path, "gemini pieces stream", sse=gemini_wire.stream(*gemini_wire.IN_PIECES).decode())
+    exchange(tmp_path, "gemini blocked", json=gemini_wire.BLOCKED)
+    no_quota = {"error": {"code": 429, "message": "x", "status": "RESOURCE_EXHAUSTED"}}
+    exchange(tmp_path, "gemini error", status=429, uri="https://x.test/v1/models/m:generateContent", json=no_quota)
+    exchange(tmp_path, "converse", json={"output": {"message": {}}})
     (tmp_path / "corpus.json").write_text("[1]")
     (tmp_path / "broken.json").write_text("{")
     return tmp_path
@@ -47,12 +56,17 @@ def folder(tmp_path):
 def test_what_the_sdks_read_we_read(folder, capsys):
     assert main([str(folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["differences"] == report["notes"] == []
+    assert report["differences"] == []
+    assert [note["name"] for note in report["notes"]] == ["gemini blocked"]
     counts = {(row["format"], row["kind"], row["outcome"]): row["count"] for row in report["counts"]}
     assert counts == {
         ("anthropic", "whole", "equal"): len(NAMES),
         ("anthropic", "stream", "equal"): len(NAMES),
         ("anthropic", "error", "classified overloaded"): 1,
+        ("gemini", "whole", "equal"): 3,
+        ("gemini", "stream", "equal"): 4,
+        ("gemini", "whole", "refused"): 1,
+        ("gemini", "error", "classified throttled"): 1,
         ("openai-chat", "whole", "equal"): 1,
         ("openai-chat", "stream", "equal"): 3,
         ("openai-chat", "error", "classified out_of_credit"): 1,

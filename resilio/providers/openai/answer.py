@@ -21,6 +21,7 @@ __all__ = [
     "failed_finish",
     "read_arguments",
     "read_content",
+    "read_extra",
     "read_usage",
 ]
 
@@ -140,6 +141,12 @@ def read_arguments(function: Mapping[str, Any]) -> str:
     return as_json_text(arguments)
 
 
+def read_extra(call: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a call bears beside its function and has to bear when it is sent back: Google's signature of a thought."""
+    extra = call.get("extra_content")
+    return {"extra_content": extra} if isinstance(extra, dict) and extra else None
+
+
 def _tool_calls(who: str, status: int, message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
     raw = message.get("tool_calls") or ()
     if not raw:
@@ -152,7 +159,7 @@ def _tool_calls(who: str, status: int, message: Mapping[str, Any]) -> tuple[Tool
         function = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
         if not isinstance(function, dict) or not (name := as_text(function.get("name"))):
             raise malformed(who, status, f"{status} with a tool call that names no tool")
-        calls.append(ToolCall(as_text(call.get("id")), name, read_arguments(function)))
+        calls.append(ToolCall(as_text(call.get("id")), name, read_arguments(function), read_extra(call)))
     return tuple(calls)
 
 

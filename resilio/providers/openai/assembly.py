@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from resilio.models import ToolCall, ToolCallDelta
-from resilio.providers.openai.answer import read_arguments
+from resilio.providers.openai.answer import read_arguments, read_extra
 from resilio.providers.reading import as_text
 
 __all__ = ["StreamedChoice", "assembled"]
 
 
 class _Tool:
-    __slots__ = ("arguments", "id", "name")
+    __slots__ = ("arguments", "extra", "id", "name")
 
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
+        self.extra: Mapping[str, Any] | None = None
 
 
 class StreamedChoice:
@@ -65,13 +66,14 @@ class StreamedChoice:
         new_name = given_name if given_name and not tool.name else None
         tool.id = tool.id or given_id
         tool.name = tool.name or given_name
+        tool.extra = tool.extra or read_extra(raw)
         if arguments:
             tool.arguments.append(arguments)
         return ToolCallDelta(place, new_id, new_name, arguments)
 
     def tool_calls(self) -> tuple[ToolCall, ...]:
         tools = (self.tools[index] for index in sorted(self.tools))
-        return tuple(ToolCall(tool.id, tool.name, "".join(tool.arguments)) for tool in tools)
+        return tuple(ToolCall(tool.id, tool.name, "".join(tool.arguments), tool.extra) for tool in tools)
 
 
 def as_streamed(choice: Mapping[str, Any], finish_reason: str) -> dict[str, Any]:
@@ -97,14 +99,7 @@ def assembled(
         if choice.reasoning:
             message["reasoning_content"] = "".join(choice.reasoning)
         if choice.tools:
-            message["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments},
-                }
-                for call in choice.tool_calls()
-            ]
+            message["tool_calls"] = [call.as_sent() for call in choice.tool_calls()]
         choices.append({"index": index, "message": message, "finish_reason": choice.finish or None})
     body = {**meta, "object": "chat.completion", "choices": choices}
     body.pop("obfuscation", None)  # padding of one chunk, of no meaning

@@ -46,7 +46,7 @@ def encode(
     wire = request.wire
     body: dict[str, Any] = {"model": None, "messages": None, **wire}
     body["model"] = target.model
-    body["messages"] = without_foreign(request.messages)
+    body["messages"] = without_foreign(request.messages, signatures=_is_google(base_url))
     if target.prompt_cache == "auto":
         help_the_cache(body, request, base_url)
     if stream:
@@ -77,6 +77,12 @@ def endpoint(base_url: str, path: str = _PATH) -> tuple[str, str]:
     new_name = new_name or (host.endswith(".openai.azure.com") and "/openai/v1" in parts.path)
     url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
     return url, "max_completion_tokens" if new_name else "max_tokens"
+
+
+@lru_cache(maxsize=256)
+def _is_google(base_url: str) -> bool:
+    """Whether it is Google's own endpoint of this dialect, which wants its signatures back on tool calls."""
+    return (urlsplit(base_url).hostname or "").endswith(".googleapis.com")
 
 
 @lru_cache(maxsize=1024)

@@ -9,13 +9,14 @@ from typing import Final
 
 from resilio.testing.dialects.anthropic import Anthropic
 from resilio.testing.dialects.base import Dialect
+from resilio.testing.dialects.gemini import Gemini, GeminiArray
 from resilio.testing.dialects.openai import OpenAI
 
 __all__ = ["DIALECTS", "Dialect", "dialect_of"]
 
-DIALECTS: Final[tuple[Dialect, ...]] = (OpenAI(), Anthropic())
+DIALECTS: Final[tuple[Dialect, ...]] = (OpenAI(), Anthropic(), GeminiArray(), Gemini())
 
 
 def dialect_of(path: str) -> Dialect:
-    """The dialect whose chat endpoint this is; OpenAI's for all other paths."""
-    return next((dialect for dialect in DIALECTS if path.endswith(dialect.path)), DIALECTS[0])
+    """The dialect whose chat endpoint this is, perhaps with a query; OpenAI's for all other paths."""
+    return next((dialect for dialect in DIALECTS if dialect.speaks(path)), DIALECTS[0])

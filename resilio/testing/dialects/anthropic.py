@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from resilio.testing.dialects.base import Objection, Said
+from resilio.testing.dialects.base import ByPath, Objection, Said
 from resilio.testing.dialects.breakpoints import breakpoints
 
 __all__ = ["Anthropic", "Message", "signature_of"]
@@ -151,10 +151,11 @@ def _event(body: Mapping[str, Any]) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (body["type"].encode(), orjson.dumps(body))
 
 
-class Anthropic:
+class Anthropic(ByPath):
     """Implements `resilio.testing.dialects.base.Dialect`."""
 
     path = "/messages"
+    marks_prefixes = True
     said = Message
     last: Final = _event({"type": "message_stop"})
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
-__all__ = ["Dialect", "Objection", "Said", "content_text", "prompt_text", "words"]
+__all__ = ["ByPath", "Dialect", "Objection", "Said", "content_text", "prompt_text", "words"]
 
 _WORD: Final = re.compile(r"\S+\s*|\s+")
 
@@ -77,9 +77,22 @@ class Said:
 class Dialect(Protocol):
     """One wire format, as a server speaks it. Stateless."""
 
+    def speaks(self, path: str) -> bool:
+        """Whether this is a path of its chat endpoint; it may have a query."""
+        ...
+
+    def asked(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The request with `model` and `stream`, wherever it says them."""
+        ...
+
     @property
-    def path(self) -> str:
-        """How the path of its chat endpoint ends."""
+    def stream_type(self) -> str:
+        """The content type of its streams."""
+        ...
+
+    @property
+    def marks_prefixes(self) -> bool:
+        """Whether a request says itself which beginnings of it are to be kept in the prompt cache."""
         ...
 
     @property
@@ -104,6 +117,10 @@ class Dialect(Protocol):
         """Status and body of an error; `code` is one of `resilio.testing.faults.ERRORS`, or the dialect's own."""
         ...
 
+    def hinted(self, body: bytes, seconds: float) -> bytes | None:
+        """An error's body with the wait it asks for; None: this dialect has it in headers."""
+        ...
+
     def frame(self, data: bytes, *, error: bool = False) -> bytes:
         """Any bytes as one event of a stream in mid-answer."""
         ...
@@ -119,3 +136,21 @@ class Dialect(Protocol):
     def wants_usage(self, body: Mapping[str, Any]) -> bool:
         """Whether a stream is to tell its usage."""
         ...
+
+
+class ByPath:
+    """What most dialects have in common: one path, a request that says everything, and hints in headers."""
+
+    path: str
+    """How the path of its chat endpoint ends."""
+    stream_type: str = "text/event-stream; charset=utf-8"
+    marks_prefixes: bool = False
+
+    def speaks(self, path: str) -> bool:
+        return path.partition("?")[0].endswith(self.path)
+
+    def asked(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return body
+
+    def hinted(self, body: bytes, seconds: float) -> bytes | None:
+        return None

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from resilio.testing.dialects.base import Objection, Said
+from resilio.testing.dialects.base import ByPath, Objection, Said
 from resilio.testing.faults import ERRORS
 
 __all__ = ["Completion", "OpenAI", "error_body", "models_body"]
@@ -105,7 +105,7 @@ def models_body(models: Sequence[str], created: int) -> bytes:
     return orjson.dumps({"object": "list", "data": data})
 
 
-class OpenAI:
+class OpenAI(ByPath):
     """Implements `resilio.testing.dialects.base.Dialect`."""
 
     path = "/chat/completions"

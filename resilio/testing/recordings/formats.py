@@ -5,6 +5,7 @@ To add one: a reader beside these, and a row in `FORMATS`. The SDKs are imported
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -139,7 +140,75 @@ def _ends_messages(body: Mapping[str, Any]) -> bool:
     return body.get("type") == "message_delta" and bool(body["delta"].get("stop_reason"))
 
 
+# --- Gemini generateContent ----------------------------------------------------------------------
+
+_FINISHES: Final = {
+    "STOP": "stop", "MAX_TOKENS": "length", "CONTINUATION": "length", "SAFETY": "content_filter",
+    "RECITATION": "content_filter", "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter", "MODEL_ARMOR": "content_filter", "ESCALATION": "content_filter",
+    "IMAGE_SAFETY": "content_filter", "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+}  # fmt: skip
+_METHODS: Final = (":generateContent", ":streamGenerateContent", ":streamGenerateContent?alt=sse")
+
+
+def _is_generated(exchange: Exchange) -> bool:
+    if exchange.status >= 400:
+        return exchange.url.endswith(_METHODS)
+    return isinstance(exchange.first.get("candidates"), list) or "promptFeedback" in exchange.first
+
+
+def _read_generated(exchange: Exchange) -> Reading:
+    """What the SDK reads; it raises nothing for an answer of which a filter left nothing, so this does."""
+    from google.genai.types import GenerateContentResponse
+
+    parts: list[Any] = []
+    finish, prompt, written, words = "", 0, 0, ""
+    for body in exchange.objects:
+        # As the SDK does it: what its types do not name is left out, in place.
+        read = GenerateContentResponse._from_response(response=copy.deepcopy(body), kwargs={})  # noqa: SLF001
+        feedback = read.prompt_feedback
+        if feedback is not None and feedback.block_reason:
+            finish, words = "content_filter", feedback.block_reason_message or ""
+        for candidate in read.candidates or ():
+            if candidate.index:
+                continue
+            parts += (candidate.content and candidate.content.parts) or ()
+            if candidate.finish_reason:
+                finish = _FINISHES.get(candidate.finish_reason.value, candidate.finish_reason.value)
+                words = candidate.finish_message or ""
+        usage = read.usage_metadata
+        if usage is not None and (usage.prompt_token_count or usage.candidates_token_count):
+            prompt = (usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0)
+            written = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
+    text = "".join(part.text or "" for part in parts if not part.thought)
+    calls = _calls_of([part.function_call for part in parts if part.function_call is not None])
+    if finish == "content_filter" and not (text or calls or words):
+        raise ValueError("a response of which a filter left nothing")
+    return Reading(text, calls, "tool_calls" if calls and finish == "stop" else finish, prompt, written)
+
+
+def _calls_of(pieces: list[Any]) -> tuple[tuple[str, Any], ...]:
+    """Calls as the SDK's types tell them, with those that came in pieces put together by name."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+    for piece in pieces:
+        if piece.name:
+            calls.append((piece.name, dict(piece.args or {})))
+        for part in piece.partial_args or ():
+            name, given = part.json_path.removeprefix("$."), calls[-1][1]
+            if part.string_value is not None:
+                given[name] = given.get(name, "") + part.string_value
+            else:
+                given[name] = part.bool_value if part.number_value is None else part.number_value
+    return tuple(calls)
+
+
+def _ends_generated(body: Mapping[str, Any]) -> bool:
+    return any(candidate.get("finishReason") for candidate in body.get("candidates") or ())
+
+
 FORMATS: Final = (
     Format("openai-chat", REGISTRY["openai"], _is_chat, _read_chat, _ends_chat),
     Format("anthropic", REGISTRY["anthropic"], _is_messages, _read_messages, _ends_messages),
+    Format("gemini", REGISTRY["gemini"], _is_generated, _read_generated, _ends_generated),
 )
