@@ -168,6 +168,23 @@ class Client:
         client._watch = seen if watch else None
         return client
 
+    @classmethod
+    def of(cls, *models: str, **options: Any) -> Self:
+        """A client from names of models alone, first choice first: one route, ``chat``, and no file.
+
+        ``Client.of("anthropic/claude-sonnet-4-5", "gpt-4.1")`` asks Claude and, where that fails, GPT. What stands
+        before the first "/" is a kind of provider (``resilio providers`` lists them), without one it is OpenAI's; keys
+        are read from the variables they are kept in by convention, as `ANTHROPIC_API_KEY`.
+
+        Args:
+            *models: At least one.
+            **options: As for the constructor.
+
+        Raises:
+            ConfigError: A prefix is unknown, or its key is not set; the message says which.
+        """
+        return cls({"route": {"chat": {"targets": list(models)}}}, **options)
+
     async def __aenter__(self) -> Self:
         if self._engine is not None:
             raise RuntimeError("this Client is open already; open it once and share it between tasks")

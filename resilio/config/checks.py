@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from resilio.config.implied import unknown_provider
 from resilio.config.nesting import circles, leaves
 from resilio.config.problems import Path, Problems, listed, number, shown
 from resilio.config.reader import Reader
@@ -134,7 +135,7 @@ def _check_targets(
             continue
         seen[target.name] = index
         if target.provider not in providers:
-            text = f"no provider is called {shown(target.provider)}{listed(target.provider, providers)}"
+            text = f"no provider is called {shown(target.provider)}{unknown_provider(target.provider, providers)}"
             problems.add(where, text)
             continue
         provider = providers[target.provider]

@@ -36,12 +36,12 @@ _PATH_MISTAKES: Final = (
 """Paths a client adds to the root it is given; people copy them from a curl example."""
 
 
-def check_url(problems: Problems, url: str, where: Path) -> None:
-    """Refuse what is no API root. The URL is quoted only where it can hold no secret."""
+def check_url(problems: Problems, url: str, where: Path, example: str = "https://api.openai.com/v1") -> None:
+    """Refuse what is no API root; `example` is one. The URL is quoted only where it can hold no secret."""
     if problems.touch(where):
         return
     if not url:
-        problems.add(where, 'is missing; expected something like "https://api.openai.com/v1"')
+        problems.add(where, f'is missing; expected something like "{example}"')
         return
     try:
         parts = urlsplit(url)

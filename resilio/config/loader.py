@@ -20,6 +20,8 @@ from resilio.config.budgets import check_budget, check_budgets
 from resilio.config.checks import check_cache_rungs, check_descents, check_routes, check_table
 from resilio.config.credentials import Credentials, check_url
 from resilio.config.faq import read_faq
+from resilio.config.implied import NO_PREFIX, implied_tables
+from resilio.config.kind_checks import check_kind, keys_of
 from resilio.config.network import DIRECT, Networks
 from resilio.config.problems import Path, Problems, listed, shown
 from resilio.config.reader import BAD, Reader, fields_of
@@ -150,6 +152,7 @@ class _Document:
         named = self._providers(document.get("provider", ()), defaults)
         raw_routes = document.get("route", {})
         routes = self._routes(raw_routes, defaults)
+        self._imply(routes, named, defaults)
         route_names = dict.fromkeys(filter(_is_text, raw_routes)) if isinstance(raw_routes, Mapping) else {}
         check_routes(self.problems, routes, route_names, named)
         rules = self._rules(document.get("rule", ()))
@@ -243,15 +246,17 @@ class _Document:
         if "/" in provider.name:
             text = f'{shown(provider.name)} has a "/" in it, which parts provider and model in a target'
             self.problems.add((*path, "name"), text)
-        if provider.version and provider.kind not in DEFAULT_VERSIONS:
-            self.problems.add((*path, "version"), f"must be absent for kind {provider.kind}: its API has no versions")
+        check_kind(self.problems, provider, path)
         if local:
             self._check_local(provider, path)
         elif provider.base_url or not self.problems.touch((*path, "kind")):
-            check_url(self.problems, provider.base_url, (*path, "base_url"))
+            example = "https://NAME.openai.azure.com" if provider.kind == "azure" else "https://api.openai.com/v1"
+            check_url(self.problems, provider.base_url, (*path, "base_url"), example)
+        written_url = isinstance(table, Mapping) and "base_url" in table
+        keys = keys_of(self.problems, provider, path, self.credentials.environ, written_url=written_url)
         checked = replace(
             provider,
-            keys=self.credentials.keys(provider.keys, (*path, "keys")),
+            keys=self.credentials.keys(keys, (*path, "keys")),
             headers=self.credentials.headers(provider.headers, (*path, "headers")),
             network=self.networks.checked(provider.network, provider.base_url, (*path, "network")),
         )
@@ -266,6 +271,18 @@ class _Document:
             return BAD if made is None else made
         secret = self.reader.value(str, raw, path, fields_of(KeySettings)["key"])
         return BAD if secret is BAD else KeySettings(key=secret)
+
+    def _imply(
+        self, routes: Mapping[str, RouteSettings], named: dict[str, ProviderSettings | None], defaults: Defaults
+    ) -> None:
+        """Add the providers that targets name and nobody declared; None for one that lacks a key or an address."""
+        problems, environ = self.problems, self.credentials.environ
+        for name, path, table in implied_tables(problems, routes, named, environ):
+            named[name] = self._provider(table, path, defaults)
+        for route in routes.values():
+            for index, target in enumerate(route.targets):
+                if isinstance(target, TargetSettings) and problems.touch(("route", route.name, "targets", index)):
+                    named.setdefault(target.provider, None)
 
     def _check_local(self, provider: ProviderSettings, path: Path) -> None:
         for name in ("base_url", "keys", "headers"):
@@ -321,8 +338,8 @@ class _Document:
     def _target(self, raw: Any, path: Path) -> TargetSettings | NestedRoute:
         """``"provider/model"``, or a table with `target`, or with `provider` and `model`; or ``{ route = "name" }``.
 
-        The first "/" parts the two: names of models may contain more of them. A route has only the
-        table form, as a rung that leads to one has: no text can then be taken for the other.
+        The first "/" parts the two: names of models may contain more of them. Without one it is a model of OpenAI's.
+        A route has only the table form, as a rung that leads to one has: no text can then be taken for the other.
         """
         if isinstance(raw, Mapping) and "route" in raw:
             return self.reader.table(NestedRoute, raw, path) or _NO_TARGET
@@ -333,6 +350,8 @@ class _Document:
         if isinstance(raw, Mapping) and "target" in raw:
             named = raw["target"]
             provider, slash, model = named.partition("/") if _is_text(named) else ("", "", "")
+            if _is_text(named) and named.strip() and not slash and not named.startswith("route:"):
+                provider, slash, model = NO_PREFIX, "/", named
             if not (provider.strip() and slash and model.strip()):
                 other = ' or { route = "name" }' if where == path else ""
                 self.problems.add(where, f'is {shown(named)}; expected "provider/model"{other}')

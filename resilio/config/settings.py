@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from resilio.config.faq import Faq
+from resilio.config.kinds import KINDS
 from resilio.config.secrets import Source
 from resilio.models import Capability
 
@@ -262,6 +263,9 @@ class ModelSettings:
         int | None, Setting("input and output together; None: unknown, not checked", "tokens", above=0)
     ] = None
     max_output_tokens: Annotated[int | None, Setting("the most it can write; None: unknown", "tokens", above=0)] = None
+    deployment: Annotated[
+        str | None, Setting("kind azure: what it was deployed as, asked for in its place; None: the model's name")
+    ] = None
     capabilities: Annotated[frozenset[Capability], Setting("what it can do; default everything")] = ALL_CAPABILITIES
     reasoning: Annotated[bool, Setting("thinks in silence: its first-token clock is 120 s unless set")] = False
     first_token: Annotated[float | None, _seconds("first-token clock of this model; None: the route's")] = None
@@ -300,15 +304,15 @@ OnUnsupported = Literal["error", "warn", "drop"]
 Sign = Literal["reasoning", "comments"]
 PromptCacheMode = Literal["auto", "off"]
 PromptCacheTtl = Literal["5m", "1h"]
-ProviderKind = Literal["openai", "anthropic", "gemini", "local"]
+if TYPE_CHECKING:
+    ProviderKind = str
+else:  # the names of the rows, as the loader's messages and JSON schemas list them
+    ProviderKind = Literal[tuple(KINDS)]
 
-DEFAULT_URLS: Final[Mapping[str, str]] = {
-    "anthropic": "https://api.anthropic.com",
-    "gemini": "https://generativelanguage.googleapis.com",
-}
-"""`base_url` of the kinds that one company serves."""
+DEFAULT_URLS: Final[Mapping[str, str]] = {name: kind.url for name, kind in KINDS.items() if kind.url}
+"""`base_url` of the kinds that one company serves, or that are at one place by convention."""
 
-DEFAULT_VERSIONS: Final[Mapping[str, str]] = {"anthropic": "2023-06-01"}
+DEFAULT_VERSIONS: Final[Mapping[str, str]] = {name: kind.version for name, kind in KINDS.items() if kind.version}
 """`version` of the kinds that have one. Anthropic's older one, as its newer one has no sampling parameters."""
 
 LOCAL_CONCURRENCY: Final = 2
@@ -373,20 +377,22 @@ class ProviderSettings:
     name: Annotated[str, Setting("how targets and events call it")]
     kind: Annotated[
         ProviderKind,
-        Setting(
-            "wire format: openai (any server of that dialect), anthropic, gemini, or local (a model on this machine)"
-        ),
+        Setting("what it speaks, and where: `resilio providers` lists them; openai is any server of that dialect, too"),
     ]
-    base_url: Annotated[
-        str,
-        Setting("where it is, up to and including /v1; unless set, kinds anthropic and gemini: the provider's own API"),
-    ] = ""
+    base_url: Annotated[str, Setting("where it is, up to and including /v1; not set: as its kind says")] = ""
     version: Annotated[
-        str, Setting("of the API, kind anthropic: 2023-06-01 unless set, or 2026-10-21; other kinds have none")
+        str,
+        Setting(
+            "of the API. anthropic: 2023-06-01 unless set, or 2026-10-21; azure: v1 unless set, preview, or a date, for"
+            " its deployments; other kinds have none"
+        ),
     ] = ""
     keys: Annotated[
         tuple[KeySettings, ...],
-        Setting('API keys: "env:NAME", "file:PATH", "command:PROGRAM ARGUMENTS", or tables that begin with key'),
+        Setting(
+            'API keys: "env:NAME", "file:PATH", "command:PROGRAM ARGUMENTS", or tables that begin with key; none: the'
+            " variable of its kind, where set"
+        ),
     ] = field(default=(), repr=False)
     headers: Annotated[
         Mapping[str, str], Setting('sent with every request; "env:NAME" reads a variable, "file:PATH" a file')

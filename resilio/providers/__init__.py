@@ -27,6 +27,21 @@ def _gemini() -> Codec:
     return GeminiCodec()
 
 
+def _azure() -> Codec:
+    from resilio.providers.openai.azure import AzureCodec
+
+    return AzureCodec()
+
+
+def _preset(kind: str) -> Callable[[], Codec]:
+    def make() -> Codec:
+        from resilio.providers.openai.preset import PresetCodec
+
+        return PresetCodec(kind)
+
+    return make
+
+
 class _Registry(Mapping[str, Codec]):
     """Codecs by kind, each imported and made when it is first asked for."""
 
@@ -52,6 +67,14 @@ REGISTRY: Final[Mapping[str, Codec]] = _Registry(
         "openai": lambda: OpenAICodec("openai"),
         "anthropic": _anthropic,
         "gemini": _gemini,
+        "azure": _azure,
+        "mistral": _preset("mistral"),
+        "groq": _preset("groq"),
+        "deepseek": _preset("deepseek"),
+        "openrouter": _preset("openrouter"),
+        "vllm": _preset("vllm"),
+        "ollama": _preset("ollama"),
+        "llamacpp": _preset("llamacpp"),
         "local": lambda: OpenAICodec("local"),
     }
 )

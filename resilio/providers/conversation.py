@@ -20,6 +20,7 @@ from resilio.models import Message
 
 __all__ = [
     "FOREIGN",
+    "GIVEN_BACK",
     "Call",
     "Media",
     "Native",
@@ -43,7 +44,10 @@ ROLES: Final[Mapping[str, Role]] = {
     "tool": "tool",
     "function": "tool",
 }
-FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "thinking_blocks"})
+GIVEN_BACK: Final = "reasoning_given_back"
+"""Reasoning that its server (DeepSeek) wants back with the tool calls it led to."""
+
+FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "thinking_blocks", GIVEN_BACK})
 """Fields of an assistant's message that only one dialect reads; all others leave them out without a word."""
 
 

@@ -26,7 +26,7 @@ from resilio.providers.openai.faults import FAULTS
 from resilio.providers.openai.request import endpoint, request_headers
 from resilio.providers.reading import as_text
 
-__all__ = ["decode_embeddings", "encode_embeddings"]
+__all__ = ["decode_embeddings", "embeddings_body", "encode_embeddings"]
 
 _PATH: Final = "/embeddings"
 
@@ -47,12 +47,18 @@ def encode_embeddings(
         Unencodable: A wire field holds what JSON cannot.
     """
     url, limit_field = endpoint(base_url, _PATH)
+    body = embeddings_body(request, target.model, base64=limit_field == "max_completion_tokens")  # OpenAI's own surface
+    return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
+
+
+def embeddings_body(request: Request, model: str, *, base64: bool) -> dict[str, Any]:
+    """What is sent; `base64` says that the server can write vectors so, which is a third of the bytes."""
     body: dict[str, Any] = {"model": None, "input": None}
-    if limit_field == "max_completion_tokens":  # OpenAI's own surface
+    if base64:
         body["encoding_format"] = "base64"
     body |= request.wire
-    body["model"], body["input"] = target.model, request.inputs
-    return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
+    body["model"], body["input"] = model, request.inputs
+    return body
 
 
 def decode_embeddings(who: str, status: int, headers: Mapping[str, str], body: bytes, count: int) -> Embeddings:

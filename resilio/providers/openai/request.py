@@ -20,7 +20,7 @@ from resilio.providers.conversation import without_foreign
 from resilio.providers.encoding import dumps
 from resilio.providers.prefix import help_the_cache
 
-__all__ = ["encode", "endpoint", "request_headers"]
+__all__ = ["body_of", "encode", "endpoint", "request_headers"]
 
 _PATH: Final = "/chat/completions"
 
@@ -43,11 +43,30 @@ def encode(
     Raises:
         Unencodable: A wire field or message holds what JSON cannot.
     """
+    url, limit_field = endpoint(base_url)
+    cache = target.prompt_cache == "auto"
+    body = body_of(request, target.model, base_url, stream, limit_field, max_output_tokens, cache)
+    return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
+
+
+def body_of(
+    request: Request,
+    model: str,
+    base_url: str,
+    stream: bool,
+    limit_field: str,
+    max_output_tokens: int | None,
+    cache: bool,
+) -> dict[str, Any]:
+    """What `encode` sends: a new mapping, that may hold the caller's own values.
+
+    `cache` tells that the server's prompt cache is to be helped.
+    """
     wire = request.wire
     body: dict[str, Any] = {"model": None, "messages": None, **wire}
-    body["model"] = target.model
+    body["model"] = model
     body["messages"] = without_foreign(request.messages, signatures=_is_google(base_url))
-    if target.prompt_cache == "auto":
+    if cache:
         help_the_cache(body, request, base_url)
     if stream:
         body["stream"] = True
@@ -57,10 +76,9 @@ def encode(
     else:
         body.pop("stream", None)
         body.pop("stream_options", None)
-    url, limit_field = endpoint(base_url)
     if max_output_tokens is not None and wire.get("max_tokens") is None and wire.get("max_completion_tokens") is None:
         body[limit_field] = max_output_tokens
-    return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
+    return body
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,99 @@
+"""The codec of a server that speaks OpenAI's dialect with a difference: Mistral, Groq, DeepSeek, Ollama and so on.
+
+A request is first put into the form its server takes (`quirks`), once for all targets of that kind, and then written
+as every other. The rule that keeps it simple: nothing of one server stands here; it is all in the rows of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, Self
+
+from resilio.config import ProviderSettings, TargetSettings
+from resilio.config.kinds import KINDS
+from resilio.models import Answer, HttpRequest, Loss, Request
+from resilio.providers.conversation import GIVEN_BACK
+from resilio.providers.encoding import dumps
+from resilio.providers.openai import OpenAICodec
+from resilio.providers.openai.quirks import Quirks
+from resilio.providers.openai.request import body_of, endpoint, request_headers
+from resilio.providers.openai.stream import OpenAIStreamDecoder
+from resilio.providers.sse import MAX_EVENT_BYTES
+
+__all__ = ["PresetCodec"]
+
+
+class PresetCodec(OpenAICodec):
+    """Implements `Codec` and `EmbeddingCodec`; `kind` is a row of `KINDS`."""
+
+    __slots__ = ("_quirks",)
+
+    def __init__(
+        self,
+        kind: str,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        *,
+        name: str = "",
+        quirks: Quirks | None = None,
+    ) -> None:
+        super().__init__(kind, max_event_bytes, name=name)
+        self._quirks: Final = Quirks(KINDS[kind].quirks) if quirks is None else quirks
+
+    def for_provider(self, settings: ProviderSettings) -> Self:
+        return type(self)(self.kind, settings.max_body_bytes, name=settings.name, quirks=self._quirks)
+
+    def _adapted(self, request: Request) -> tuple[Request, tuple[Loss, ...]]:
+        """Once a request and kind; what is returned is shared, and not to be changed."""
+        found: tuple[Request, tuple[Loss, ...]] | None = request.translations.get(self.kind)
+        if found is None:
+            found = request.translations[self.kind] = self._quirks.adapted(request)
+        return found
+
+    def unsupported(
+        self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
+    ) -> tuple[Loss, ...]:
+        return self._adapted(request)[1]
+
+    def encode(
+        self,
+        request: Request,
+        target: TargetSettings,
+        *,
+        base_url: str,
+        key: str | None,
+        headers: Mapping[str, str],
+        stream: bool,
+        max_output_tokens: int | None,
+    ) -> HttpRequest:
+        url, limit_field = endpoint(base_url)
+        adapted, _ = self._adapted(request)
+        cache = target.prompt_cache == "auto"
+        body = body_of(adapted, target.model, base_url, stream, limit_field, max_output_tokens, cache)
+        if not self._quirks.usage_option:
+            body.pop("stream_options", None)  # it tells the usage unasked
+        return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
+
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+        answer = super().decode(status, headers, body)
+        return _with_reasoning(answer) if self._quirks.gives_back else answer
+
+    def stream_decoder(self, status: int, headers: Mapping[str, str]) -> OpenAIStreamDecoder:
+        decoder = _GivesBack if self._quirks.gives_back else OpenAIStreamDecoder
+        return decoder(self.name, status, headers, self.max_event_bytes)
+
+
+class _GivesBack(OpenAIStreamDecoder):
+    """Its answer keeps the reasoning that has to come back."""
+
+    __slots__ = ()
+
+    def answer(self) -> Answer:
+        return _with_reasoning(super().answer())
+
+
+def _with_reasoning(answer: Answer) -> Answer:
+    """The same; with what has to come back in `extras` where tools were called."""
+    if not (answer.tool_calls and answer.reasoning):
+        return answer
+    return replace(answer, extras={**(answer.extras or {}), GIVEN_BACK: answer.reasoning})
