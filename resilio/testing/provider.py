@@ -13,6 +13,7 @@ import email.utils
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 import orjson
 
@@ -124,6 +125,7 @@ class SimulatedProvider:
             method: HTTP method.
             path: Its end decides: /chat/completions, /messages (Anthropic's dialect), :generateContent and
                 :streamGenerateContent (Gemini's), /embeddings, /models or /health. A query may follow.
+                Azure's ``/openai/deployments/NAME`` before it says the model, whatever the body says.
             headers: As sent; looked up without regard to case.
             body: The whole request body.
             fresh: The connection is a new one, which `Stale` does not strike.
@@ -139,7 +141,7 @@ class SimulatedProvider:
             asked = dialect.asked(path, asked)
         path = path.partition("?")[0]
         table: Mapping[str, Any] = asked if isinstance(asked, Mapping) else {}
-        model, stream = str(table.get("model") or ""), table.get("stream") is True
+        model, stream = _deployment(path) or str(table.get("model") or ""), table.get("stream") is True
         seen = SeenRequest(now, method, path, model, _key(headers), stream, headers, table)
         self.log.append(seen)
         self.in_flight += 1
@@ -239,6 +241,12 @@ def _connection_fault(faults: tuple[Fault, ...], fresh: bool) -> Reaction | None
 
 def _bad(message: str, param: str | None = None, status: int = 400, dialect: Dialect = DIALECTS[0]) -> Reaction:
     return Reaction(status, {}, [(0.0, dialect.error(None, message, param)[1])])
+
+
+def _deployment(path: str) -> str:
+    """The deployment an Azure path names; empty where it is none."""
+    _, found, rest = path.partition("/openai/deployments/")
+    return unquote(rest.split("/")[0]) if found else ""
 
 
 def _parsed(body: bytes) -> Any:

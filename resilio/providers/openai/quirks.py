@@ -157,7 +157,7 @@ class Quirks:
             return message
         new: dict[str, Any] = {}
         role = message.get("role")
-        if role in self._roles:
+        if isinstance(role, str) and role in self._roles:
             new["role"] = self._roles[role]
         content = message.get("content")
         if isinstance(content, Sequence) and not isinstance(content, str | bytes):
