@@ -22,6 +22,7 @@ from resilio import Client
 from resilio.bench.scenario import read_scenario
 from resilio.cli import COMMANDS
 from resilio.config import load_config
+from resilio.config.kinds import KINDS
 from resilio.testing import InlineExecutor, Script, ScriptedTransport, SimulatedProvider, VirtualTimeLoop, run
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,8 @@ WHOLE = {
 }
 OF_A_ROUTE = {"strategy", "hedge", "on_break", "ladder", "retry", "clocks", "deadline", "targets"}
 OF_DEFAULTS = {"breaker"}
+CONVENTIONAL = {name: f"sk-example-of-{name.lower()}" for kind in KINDS.values() for name in kind.key_variables}
+"""A key in each variable that targets may read without saying so."""
 
 
 def is_whole(text):
@@ -144,7 +147,7 @@ def test_configurations_load_and_scripts_are_scripts(block, tmp_path):
         path.write_text(block.text, encoding="utf-8")
         assert read_scenario(path)
     else:
-        assert load_config(completed(document)).routes["chat"]
+        assert load_config(completed(document), environ=CONVENTIONAL).routes["chat"]
 
 
 # --- code ----------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ COMMANDS: Final = {
     for command in (
         Command("ask", "resilio.cli.ask", "ask a question and see who answered"),
         Command("check", "resilio.cli.check", "check a configuration and say what it will do"),
+        Command("providers", "resilio.cli.providers", "show every kind of provider, and what it can be asked for"),
         Command("prices", "resilio.cli.prices", "show what models cost, and where that is known from"),
         Command("ctl", "resilio.cli.ctl", "look at a running program's providers, and move them by hand"),
         Command("machines", "resilio.cli.machines", "show the state machines as tables or diagrams"),

@@ -2,7 +2,7 @@
 
 Without a configuration it asks the model on this machine, so the first command of a newcomer works without a
 key, an account or a bill. A key that happens to be in the environment is not used: what costs money is
-written into a configuration by somebody.
+written into a configuration by somebody, or named with ``--model``.
 """
 
 from __future__ import annotations
@@ -62,11 +62,13 @@ Ask a question through the engine. The answer goes to standard output, who gave 
 took and what was tried before to standard error.
 
 The configuration is --config, else ./{CONFIG} if it is there. Without either the model on this machine answers;
-it needs no key, and `{INSTALL_COMMAND}` gets it."""
+it needs no key, and `{INSTALL_COMMAND}` gets it. With --model no configuration is read: the name says
+whom to ask, and the key is in the variable it is kept in by convention (`resilio providers` lists both)."""
 
 EXAMPLES: Final = """\
   resilio ask "What is the capital of France?"
   resilio ask --config resilio.toml --route chat --deadline 20 "Why is the sky blue?"
+  resilio ask --model anthropic/claude-sonnet-4-5 --model gpt-4.1 "Why?"     the second where the first fails
   git diff | resilio ask - --json --max-tokens 80     the question from standard input, JSON for a program"""
 
 
@@ -75,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("question", help='what to ask; "-" reads it from standard input')
     parser.add_argument("--config", metavar="FILE", help=f"default: ./{CONFIG} if it is there, else the local model")
     parser.add_argument("--route", metavar="NAME", help='default: "chat", or the only route there is')
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME",
+        help='ask this model, "provider/model", without a configuration; again: where the one before fails',
+    )
     parser.add_argument(
         "--stream", action=argparse.BooleanOptionalAction, help="print the answer as it comes (default without --json)"
     )
@@ -90,17 +98,21 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     """Ask.
 
     Raises:
-        UsageError: There is no question.
+        UsageError: There is no question, or --model stands beside a configuration.
         ConfigError: The configuration is wrong.
         ResilioError: There is no answer, and why.
     """
     question = sys.stdin.read().strip() if options.question == "-" else options.question
     if not question.strip():
         raise UsageError("the question is empty")
+    if options.model and (options.config or options.route):
+        raise UsageError("--model says whom to ask; leave out --config and --route")
     path = options.config or (CONFIG if CONFIG.exists() else None)
     messages: list[Message] = [{"role": "user", "content": question}]
     wire = {"max_tokens": options.max_tokens, "temperature": options.temperature}
-    if path is None:
+    if options.model:
+        config = load_config({"route": {"chat": {"targets": options.model}}})
+    elif path is None:
         config = answer_locally()
         messages = local_messages(question)
         if options.temperature is None:

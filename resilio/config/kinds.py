@@ -116,8 +116,16 @@ class Kind:
     version: str = ""
     """Of the API, unless one is written; empty: it has none."""
     version_variables: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    """All it may be set to, or a word for them; first the one that holds unless another is written."""
     synonyms: tuple[str, ...] = ()
     """Other prefixes that mean it."""
+    example: str = "model"
+    """A model of it, for examples and for asking the codec what it can say."""
+    embeddings: bool = True
+    """Whether its server makes vectors, where its format has a form for them."""
+    caching: str = ""
+    """How its server keeps prompts: automatic, or where the request marks them; empty: not, as far as is known."""
     quirks: tuple[Quirk, ...] = ()
 
     def has_key_of(self, base_url: str) -> bool:
@@ -317,36 +325,46 @@ _CHAT: Final = "OpenAI chat completions"
 
 _ROWS: Final = (
     Kind(name="openai", title="OpenAI, and any server of its dialect", format=_CHAT, url="https://api.openai.com/v1",
-         key_variables=("OPENAI_API_KEY",)),
+         key_variables=("OPENAI_API_KEY",), example="gpt-4.1", caching="automatic"),
     Kind(name="responses", title="OpenAI", format="OpenAI responses", url="https://api.openai.com/v1",
-         key_variables=("OPENAI_API_KEY",), synonyms=("openai_responses",)),
+         key_variables=("OPENAI_API_KEY",), synonyms=("openai_responses",), example="gpt-5", caching="automatic"),
     Kind(name="azure", title="Azure OpenAI", format=f"{_CHAT}, by deployment",
          key_variables=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"), own_server=True,
          url_variables=("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE"), version="v1",
-         version_variables=("OPENAI_API_VERSION", "AZURE_API_VERSION"), quirks=AZURE_QUIRKS),
+         version_variables=("OPENAI_API_VERSION", "AZURE_API_VERSION"), versions=("v1", "preview", "2024-10-21"),
+         example="my-deployment", caching="automatic", quirks=AZURE_QUIRKS),
     Kind(name="anthropic", title="Anthropic", format="Anthropic messages", url="https://api.anthropic.com",
-         key_variables=("ANTHROPIC_API_KEY",), version="2023-06-01", synonyms=("claude",)),
+         key_variables=("ANTHROPIC_API_KEY",), version="2023-06-01", versions=("2023-06-01", "2026-10-21"),
+         synonyms=("claude",), example="claude-sonnet-4-5", caching="marked"),
     Kind(name="gemini", title="Google Gemini", format="Gemini generateContent",
          url="https://generativelanguage.googleapis.com", key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-         synonyms=("google",)),
+         synonyms=("google",), example="gemini-2.5-flash", caching="automatic"),
     Kind(name="mistral", title="Mistral", format=_CHAT, url="https://api.mistral.ai/v1",
-         key_variables=("MISTRAL_API_KEY",), synonyms=("mistralai",), quirks=MISTRAL_QUIRKS),
+         key_variables=("MISTRAL_API_KEY",), example="mistral-small-latest", caching="automatic",
+         synonyms=("mistralai",), quirks=MISTRAL_QUIRKS),
     Kind(name="groq", title="Groq", format=_CHAT, url="https://api.groq.com/openai/v1",
-         key_variables=("GROQ_API_KEY",), quirks=GROQ_QUIRKS),
+         key_variables=("GROQ_API_KEY",), example="openai/gpt-oss-120b", embeddings=False, caching="automatic",
+         quirks=GROQ_QUIRKS),
     Kind(name="deepseek", title="DeepSeek", format=_CHAT, url="https://api.deepseek.com",
-         key_variables=("DEEPSEEK_API_KEY",), quirks=DEEPSEEK_QUIRKS),
+         key_variables=("DEEPSEEK_API_KEY",), example="deepseek-chat", embeddings=False, caching="automatic",
+         quirks=DEEPSEEK_QUIRKS),
     Kind(name="openrouter", title="OpenRouter", format=_CHAT, url="https://openrouter.ai/api/v1",
-         key_variables=("OPENROUTER_API_KEY",), quirks=OPENROUTER_QUIRKS),
+         key_variables=("OPENROUTER_API_KEY",), example="meta-llama/llama-3.3-70b-instruct",
+         caching="automatic, or marked", quirks=OPENROUTER_QUIRKS),
     Kind(name="vllm", title="vLLM", format=_CHAT, url="http://localhost:8000/v1",
          key_variables=("VLLM_API_KEY", "HOSTED_VLLM_API_KEY"), needs_key=False, own_server=True,
-         url_variables=("HOSTED_VLLM_API_BASE",), synonyms=("hosted_vllm",), quirks=VLLM_QUIRKS),
+         url_variables=("HOSTED_VLLM_API_BASE",), synonyms=("hosted_vllm",),
+         example="meta-llama/Llama-3.3-70B-Instruct", caching="automatic", quirks=VLLM_QUIRKS),
     Kind(name="ollama", title="Ollama", format=_CHAT, url="http://localhost:11434/v1",
          key_variables=("OLLAMA_API_KEY",), needs_key=False, own_server=True, synonyms=("ollama_chat",),
+         example="llama3:8b", caching="automatic",
          quirks=OLLAMA_QUIRKS),
     Kind(name="llamacpp", title="llama.cpp", format=_CHAT, url="http://localhost:8080/v1",
          key_variables=("LLAMA_API_KEY",), needs_key=False, own_server=True, synonyms=("llama.cpp", "llama_cpp"),
+         caching="automatic",
          quirks=LLAMACPP_QUIRKS),
-    Kind(name="local", title="A model on this machine", format=_CHAT, needs_key=False),
+    Kind(name="local", title="A model on this machine", format=_CHAT, needs_key=False, example="smollm2-135m",
+         embeddings=False),
 )  # fmt: skip
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType({row.name: row for row in _ROWS})

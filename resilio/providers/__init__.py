@@ -35,9 +35,10 @@ def _azure() -> Codec:
 
 def _preset(kind: str) -> Callable[[], Codec]:
     def make() -> Codec:
-        from resilio.providers.openai.preset import PresetCodec
+        from resilio.config.kinds import KINDS
+        from resilio.providers.openai.preset import ChatCodec, PresetCodec
 
-        return PresetCodec(kind)
+        return PresetCodec(kind) if KINDS[kind].embeddings else ChatCodec(kind)
 
     return make
 

@@ -193,3 +193,34 @@ def test_without_a_configuration_the_model_on_this_machine_answers(capsys):
     assert said.out.strip()
     assert said.err.startswith("local/smollm2-135m, level full: ")
     assert "a 135M model on this machine: its answers are fluent and often wrong" in said.err
+
+
+# --- models by name alone ----------------------------------------------------------------------
+
+
+def test_a_model_is_asked_by_name_without_a_configuration(serving, monkeypatch, capsys):
+    down, up = SimulatedProvider(DOWN), SimulatedProvider(PARIS, keys=["token-of-mine"])
+    urls = serving({"vllm": down, "azure": up}).urls
+    monkeypatch.setenv("HOSTED_VLLM_API_BASE", urls["vllm"])
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", urls["azure"].removesuffix("/v1"))
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "token-of-mine")
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    models = ["--model", "hosted_vllm/meta-llama/Llama-3", "--model", "azure/prod-chat"]
+    assert main(["ask", *models, "The capital of France?"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "It is Paris.\n"
+    assert "\nazure/prod-chat, level full: " in said.err
+    assert [seen.model for seen in down.log] == ["meta-llama/Llama-3"]
+    assert up.log[0].path == "/azure/openai/deployments/prod-chat/chat/completions"
+
+
+def test_a_key_that_is_not_set_is_named(monkeypatch, capsys):
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    assert main(["ask", "--model", "anthropic/claude", "Hello?"]) == 2
+    assert "ANTHROPIC_API_KEY is not set" in capsys.readouterr().err
+
+
+def test_a_model_by_name_and_a_configuration_do_not_go_together(configured, capsys):
+    path = str(configured(east=SimulatedProvider(PARIS)))
+    assert main(["ask", "--config", path, "--model", "gpt-4.1", "Hello?"]) == 2
+    assert "leave out --config and --route" in capsys.readouterr().err

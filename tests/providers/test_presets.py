@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from resilio.config import ProviderSettings, TargetSettings
 from resilio.config.kinds import KINDS, Do
 from resilio.models import Loss, Request
-from resilio.providers import REGISTRY
+from resilio.providers import REGISTRY, EmbeddingCodec
 from resilio.providers.openai.preset import PresetCodec
 from resilio.providers.openai.quirks import call_id
 
@@ -350,3 +350,9 @@ def test_every_quirk_says_where_it_is_known_from():
             assert quirk.source, (kind.name, quirk.field)
             assert quirk.to or quirk.why or quirk.do in (Do.HINT, Do.MESSAGE), (kind.name, quirk.field)
             assert str(quirk)
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+def test_who_makes_no_vectors_is_not_asked_for_any(kind):
+    assert isinstance(REGISTRY[kind], EmbeddingCodec) is KINDS[kind].embeddings
+    assert isinstance(REGISTRY[kind], EmbeddingCodec) is (kind not in ("groq", "deepseek"))

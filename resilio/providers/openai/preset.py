@@ -21,7 +21,7 @@ from resilio.providers.openai.request import body_of, endpoint, request_headers
 from resilio.providers.openai.stream import OpenAIStreamDecoder
 from resilio.providers.sse import MAX_EVENT_BYTES
 
-__all__ = ["PresetCodec"]
+__all__ = ["ChatCodec", "PresetCodec"]
 
 
 class PresetCodec(OpenAICodec):
@@ -81,6 +81,15 @@ class PresetCodec(OpenAICodec):
     def stream_decoder(self, status: int, headers: Mapping[str, str]) -> OpenAIStreamDecoder:
         decoder = _GivesBack if self._quirks.gives_back else OpenAIStreamDecoder
         return decoder(self.name, status, headers, self.max_event_bytes)
+
+
+class ChatCodec(PresetCodec):
+    """Of a server that makes no vectors: no `EmbeddingCodec`, so that nobody asks it for any."""
+
+    __slots__ = ()
+
+    encode_embeddings = None  # type: ignore[assignment]
+    decode_embeddings = None  # type: ignore[assignment]
 
 
 class _GivesBack(OpenAIStreamDecoder):
