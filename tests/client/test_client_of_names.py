@@ -38,10 +38,11 @@ def test_nobody_to_ask_is_refused():
 
 def test_a_deployment_of_azures_is_asked_and_its_models_price_charged():
     azure = SimulatedProvider(Script(), keys=["k" * 32], models=["prod-chat"])
+    model = {"deployment": "prod-chat", "price": {"input": 1e6, "output": 1e6}}
     config = {
         "provider": [{
             "name": "az", "kind": "azure", "base_url": "https://mine.openai.azure.com", "version": "2024-10-21",
-            "keys": ["k" * 32], "models": {"gpt-4.1": {"deployment": "prod-chat", "price": {"input": 1e6, "output": 1e6}}},
+            "keys": ["k" * 32], "models": {"gpt-4.1": model},
         }],
         "route": {"chat": {"targets": ["az/gpt-4.1"]}},
     }  # fmt: skip

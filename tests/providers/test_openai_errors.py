@@ -60,6 +60,42 @@ def google(status, name, message="It did not work.", **detail):
 
 # code -> (status, body, what it means). Where one server's code is another's type, each has its own row.
 BY_CODE = {
+    "permissiondenied": (
+        403,
+        {"error": {"code": "PermissionDenied", "message": ("The principal lacks the required data action")}},
+        BAD_KEY,
+    ),
+    "invalidapiversionparameter": (
+        400,
+        {
+            "error": {
+                "code": "InvalidApiVersionParameter",
+                "message": ("The api-version '2023-01-01' is invalid. The supported versions are '2024-10-21'."),
+            }
+        },
+        UNSUPPORTED,
+    ),
+    "unknown_model": (
+        400,
+        {"error": {"code": "unknown_model", "message": "Unknown model: gpt-9", "details": None}},
+        UNSUPPORTED,
+    ),
+    "model_permission_blocked_org": (
+        403,
+        openai(
+            "model_permission_blocked_org",
+            ("The model `x` is blocked at the organization level. Please have the org admin enable this model."),
+            "permissions_error",
+        ),
+        UNSUPPORTED,
+    ),
+    "model_permission_blocked_project": (
+        403,
+        openai(
+            "model_permission_blocked_project", ("The model `x` is blocked at the project level."), "permissions_error"
+        ),
+        UNSUPPORTED,
+    ),
     "rate_limit_exceeded": (429, openai("rate_limit_exceeded", type_="requests"), THROTTLED),
     "slow_down": (429, openai("slow_down", type_="requests"), THROTTLED),
     "insufficient_quota": (429, openai("insufficient_quota", type_="insufficient_quota"), NO_CREDIT),
@@ -269,10 +305,59 @@ BY_WORDING = {
             UNSUPPORTED,
         ),
         (400, openai(None, "Unrecognized request argument supplied: reasoning_effort"), UNSUPPORTED),
+        (400, openai(None, "`reasoning_effort` must be one of `none` or `default`"), UNSUPPORTED),
+        (
+            400,
+            openai(
+                None,
+                "'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property"
+                " 'reasoning_content' is unsupported)]",
+            ),
+            UNSUPPORTED,
+        ),
+        (400, openai(None, "registry.ollama.ai/library/gemma:2b does not support tools"), UNSUPPORTED),
+    ],
+    "started without it": [
+        (500, openai(500, "tools param requires --jinja flag", "server_error"), UNSUPPORTED),
+        (
+            500,
+            openai(
+                500,
+                "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+                "server_error",
+            ),
+            UNSUPPORTED,
+        ),
+        (
+            400,
+            flat(
+                400,
+                '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+                "BadRequestError",
+            ),
+            UNSUPPORTED,
+        ),
+        (400, flat(400, "x/y is not a multimodal model", "BadRequestError"), UNSUPPORTED),
+        (400, flat(400, "Conversation roles must alternate user/assistant/user/...", "BadRequestError"), UNSUPPORTED),
+    ],
+    "reasoning that did not come back": [
+        (
+            400,
+            openai(
+                "invalid_request_error",
+                "The `reasoning_content` in the thinking mode must be passed back to the API.",
+            ),
+            UNSUPPORTED,
+        ),
     ],
     "no room": [
         (500, openai(None, "The engine is currently overloaded, please try again later", None), OVERLOADED),
         (500, {"detail": "no healthy upstream"}, OVERLOADED),
+        (
+            500,
+            openai(None, "model requires more system memory (5.6 GiB) than is available (3.1 GiB)", "api_error"),
+            OVERLOADED,
+        ),
     ],
     "a firewall's page": [(403, HTML.format("Attention Required! | Cloudflare"), SERVER)],
 }
@@ -284,6 +369,11 @@ BY_STATUS = [
     (402, openai("invalid_request_error", "Insufficient Balance", "unknown_error"), NO_CREDIT),
     (403, {"detail": "Forbidden"}, BAD_KEY),
     (404, {"error": {"message": "No endpoints found that support tool use", "code": 404}}, UNSUPPORTED),
+    (404, {"error": {"code": "404", "message": "Resource not found"}}, UNSUPPORTED),  # Azure: a wrong path
+    (401, {"statusCode": 401, "message": "Unauthorized. Access token is missing, invalid or expired."}, BAD_KEY),
+    (429, {"error": {"code": "429", "message": "Requests have exceeded call rate limit."}}, THROTTLED),  # Azure
+    (503, openai(None, "server busy, please try again. maximum pending requests exceeded", "api_error"), OVERLOADED),
+    (503, openai(503, "Service is too busy. We advise users to temporarily switch."), OVERLOADED),  # DeepSeek
     (405, {"detail": "Method Not Allowed"}, UNSUPPORTED),
     (408, openrouter(408, "Timed out"), SERVER),
     (409, "", SERVER),

@@ -62,6 +62,9 @@ CODES: Final[Mapping[str, Cls]] = {
     "operationnotsupported": Cls.UNSUPPORTED,
     "ratelimitreached": Cls.THROTTLED,
     "nocapacity": Cls.OVERLOADED,
+    "permissiondenied": Cls.UNAUTHORISED,
+    "invalidapiversionparameter": Cls.UNSUPPORTED,
+    "unknown_model": Cls.UNSUPPORTED,
     # Groq. The model wrote a tool call or JSON that does not fit: its failure, not the caller's.
     "tool_use_failed": Cls.MALFORMED,
     "json_validate_failed": Cls.MALFORMED,
@@ -70,6 +73,9 @@ CODES: Final[Mapping[str, Cls]] = {
     "blocked_api_access": Cls.OUT_OF_CREDIT,
     "organization_restricted": Cls.UNAUTHORISED,
     "capacity_exceeded": Cls.THROTTLED,
+    # An administrator has closed the model to the key: another model, or key, is not.
+    "model_permission_blocked_org": Cls.UNSUPPORTED,
+    "model_permission_blocked_project": Cls.UNSUPPORTED,
     # Mistral's numbers
     "1300": Cls.THROTTLED,
     "1500": Cls.UNSUPPORTED,
@@ -247,17 +253,32 @@ WORDINGS: Final = (
     wording(
         "a feature it lacks",
         r"(?:not|n't) support|unsupported|extra inputs are not permitted"
-        r"|unrecognized (?:request )?(?:argument|field)",
+        r"|unrecognized (?:request )?(?:argument|field)|reasoning_effort\W{0,3} must be one of",
         {Cls.CALLER},
         Cls.UNSUPPORTED,
-        "Mistral 422, vLLM 400",
+        "Mistral 422, vLLM 400, Groq 400",
+    ),
+    wording(
+        "started without it",
+        r"requires --(?:jinja|enable-auto-tool-choice)|provide the mmproj|not a multimodal model|roles must alternate",
+        {Cls.CALLER, Cls.SERVER_ERROR},
+        Cls.UNSUPPORTED,
+        "llama.cpp 500, vLLM 400: the server's options or the model's chat template have no such thing",
+    ),
+    wording(
+        "reasoning that did not come back",
+        r"reasoning_content.{0,40}must be passed back",
+        {Cls.CALLER},
+        Cls.UNSUPPORTED,
+        "DeepSeek 400: another target may take the conversation without it",
     ),
     wording(
         "no room",
-        r"overloaded|(?:at|over|no) capacity|capacity (?:is )?exceeded|no healthy upstream|loading model",
+        r"overloaded|(?:at|over|no) capacity|capacity (?:is )?exceeded|no healthy upstream|loading model"
+        r"|requires more system memory|server busy",
         {Cls.SERVER_ERROR},
         Cls.OVERLOADED,
-        "vLLM and proxies with 500",
+        "vLLM, Ollama and proxies with 500",
     ),
     wording(
         "a firewall's page",
