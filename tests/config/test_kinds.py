@@ -149,7 +149,9 @@ def test_a_company_is_not_asked_without_a_key():
     assert loaded(declared(kind="mistral", headers={"Authorization": "Bearer abc"}), {}).providers[0].keys == ()
 
 
-@pytest.mark.parametrize("url", ["https://proxy.example.org/v1", "http://api.openai.com.evil.test/v1"])
+@pytest.mark.parametrize(
+    "url", ["https://proxy.example.org/v1", "http://api.openai.com.evil.test/v1", "http://api.openai.com/v1"]
+)
 def test_a_key_does_not_go_to_a_host_it_was_not_made_for(url):
     assert loaded(declared(kind="openai", base_url=url)).providers[0].keys == ()
     (same,) = loaded(declared(kind="openai", base_url="https://API.openai.com/v1/")).providers

@@ -1,6 +1,7 @@
 """Servers of OpenAI's dialect with a difference: what each is sent, what it loses, and what comes back."""
 
 import copy
+import itertools
 import json
 import re
 
@@ -91,6 +92,11 @@ def test_each_request_is_one_of_the_sdks_own(kind, name):
 
 def validate_for_mistral(made):
     assert set(made) <= MISTRAL_FIELDS
+    roles = [message["role"] for message in made["messages"]]
+    follows = {"system": {"user", "assistant", "system"}, "user": {"assistant", "system", "user"},
+               "assistant": {"assistant", "user", "tool"}, "tool": {"assistant", "tool"}}  # fmt: skip
+    assert all(later in follows[role] for role, later in itertools.pairwise(roles))
+    assert roles[-1] in ("user", "tool") or made["messages"][-1].get("prefix") or made["messages"][-1].get("tool_calls")
     assert made.get("tool_choice") in (None, "auto", "none", "any") or isinstance(made["tool_choice"], dict)
     for message in made["messages"]:
         assert set(message) <= MISTRAL_MESSAGES[message["role"]]
@@ -237,6 +243,43 @@ def test_mistral_is_told_no_speakers_and_no_thoughts():
     ]
     result = {"role": "tool", "tool_call_id": "D681PevKs", "name": "get_time", "content": "noon"}
     assert only_messages("mistral", [result]) == [result]
+
+
+def test_mistral_sees_its_own_order_of_roles():
+    late = {"role": "system", "content": "Be brief."}
+    talk = [
+        {"role": "system", "content": "You know."},
+        ASKED,
+        CALLS,
+        *RESULTS,
+        late,
+        {"role": "user", "content": "And?"},
+    ]
+    made = only_messages("mistral", talk)
+    assert [message["role"] for message in made] == [
+        "system",
+        "system",
+        "user",
+        "assistant",
+        *["tool"] * 3,
+        "assistant",
+        "user",
+    ]
+    assert (made[1], made[-2]) == (late, {"role": "assistant", "content": "."})
+
+
+def test_an_answer_that_is_begun_is_marked_for_mistral():
+    begun = {"role": "assistant", "content": "The answer is "}
+    assert only_messages("mistral", [*HELLO, begun])[-1] == {**begun, "prefix": True}
+    assert only_messages("mistral", [*HELLO, begun, *HELLO])[1] == begun
+
+
+@pytest.mark.parametrize("kind", ["groq", "deepseek"])
+def test_text_in_parts_is_one_text_where_parts_are_refused(kind):
+    talk = [{"role": "system", "content": [{"type": "text", "text": "Be"}, {"type": "text", "text": "brief."}]}, *HELLO]
+    assert only_messages(kind, talk)[0] == {"role": "system", "content": "Be\n\nbrief."}
+    looked = user({"type": "text", "text": "What?"}, image(f"data:image/png;base64,{PNG}"))
+    assert only_messages(kind, looked) == looked
 
 
 def test_a_recording_goes_to_mistral_as_bare_base64():

@@ -150,7 +150,12 @@ class Quirks:
 
     def _conversation(self, messages: Sequence[Message], losses: list[Loss]) -> Sequence[Message]:
         made = [self._message(message, f"messages[{index}]", losses) for index, message in enumerate(messages)]
-        return messages if all(new is old for new, old in zip(made, messages, strict=True)) else made
+        if Do.ORDER in self._once:
+            made = _in_order(made)
+        if Do.PREFIX in self._once and made and _role(made[-1]) == "assistant" and not made[-1].get("tool_calls"):
+            made[-1] = {**made[-1], "prefix": True}
+        same = len(made) == len(messages) and all(new is old for new, old in zip(made, messages, strict=True))
+        return messages if same else made
 
     def _message(self, message: Any, path: str, losses: list[Loss]) -> Any:
         if not isinstance(message, Mapping):
@@ -162,7 +167,9 @@ class Quirks:
         content = message.get("content")
         if isinstance(content, Sequence) and not isinstance(content, str | bytes):
             parts = [self._part(part, f"{path}.content[{index}]", losses) for index, part in enumerate(content)]
-            if any(a is not b for a, b in zip(parts, content, strict=True)):
+            if Do.FLAT in self._once and parts and (texts := _all_text(parts)) is not None:
+                new["content"] = "\n\n".join(texts)
+            elif any(a is not b for a, b in zip(parts, content, strict=True)):
                 new["content"] = parts
         if Do.CALL_IDS in self._once:
             new.update(_with_call_ids(message))
@@ -195,6 +202,32 @@ class Quirks:
         elif kind == "input_audio" and Do.AUDIO in self._once and isinstance(part.get("input_audio"), Mapping):
             return {**part, "input_audio": part["input_audio"].get("data")}
         return part
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, Mapping) else None
+
+
+def _in_order(messages: list[Any]) -> list[Any]:
+    """System messages that come late at the beginning, and a word of the assistant's between result and user."""
+    begun = next((at for at, its in enumerate(messages) if _role(its) in ("assistant", "tool")), len(messages))
+    late = [its for its in messages[begun:] if _role(its) == "system"]
+    early = next((at for at, its in enumerate(messages[:begun]) if _role(its) != "system"), begun)
+    made = [*messages[:early], *late, *messages[early:begun]]
+    for message in messages[begun:]:
+        if _role(message) == "system":
+            continue
+        if _role(message) == "user" and made and _role(made[-1]) == "tool":
+            made.append({"role": "assistant", "content": "."})
+        made.append(message)
+    return made
+
+
+def _all_text(parts: Sequence[Any]) -> list[str] | None:
+    """The texts of parts that are nothing else; None: one of them is."""
+    texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in parts]
+    found = [text for text in texts if isinstance(text, str)]
+    return found if len(found) == len(parts) else None
 
 
 def _with_call_ids(message: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
