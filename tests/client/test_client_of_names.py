@@ -73,3 +73,25 @@ def test_a_request_that_one_server_cannot_honour_goes_to_the_next(monkeypatch):
     assert run(main()).target == "mistral/b"
     assert not groq.log
     assert (mistral.log[0].body["n"], mistral.log[0].body["random_seed"]) == (2, 3)
+
+
+def test_vectors_come_from_a_deployment_of_azures():
+    azure = SimulatedProvider(Script(), keys=["k" * 32], models=["embed-1"])
+    models = {"text-embedding-3-small": {"deployment": "embed-1"}}
+    config = {
+        "provider": [{
+            "name": "az", "kind": "azure", "base_url": "https://mine.openai.azure.com/", "version": "2024-10-21",
+            "keys": ["k" * 32], "models": models,
+        }],
+        "route": {"embed": {"targets": ["groq/none", "az/text-embedding-3-small"]}},
+    }  # fmt: skip
+    config["provider"].append({"name": "groq", "kind": "groq", "keys": ["gsk_key"], "models": {"none": {}}})
+    transport = ScriptedTransport({"https://mine.openai.azure.com": azure})
+
+    async def main():
+        async with Client(config, transport=transport) as llm:
+            return await llm.embed("embed", ["a", "b"])
+
+    vectors = run(main())
+    assert (len(vectors), vectors.target) == (2, "az/text-embedding-3-small")
+    assert [seen.path for seen in azure.log] == ["/openai/deployments/embed-1/embeddings"]

@@ -9,8 +9,9 @@ from anthropic_wire import MESSAGES, delta, events_of, opened, start, stream, te
 
 from resilio.errors import ProviderError
 from resilio.models import Answer
-from resilio.testing.recordings import FORMATS, check_folder
+from resilio.testing.recordings import FORMATS, Exchange, check_folder
 from resilio.testing.recordings.__main__ import main
+from resilio.testing.recordings.check import with_own_codec
 
 CHAT, ANTHROPIC, GEMINI = FORMATS
 NAMES = ("text", "tools", "thinking", "refusal")
@@ -157,3 +158,35 @@ def test_no_folder_is_told(capsys):
         main(["/nowhere"])
     assert caught.value.code == 2
     assert "is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("https://api.mistral.ai/v1/chat/completions", "mistral"),
+        ("https://api.deepseek.com/chat/completions", "deepseek"),
+        ("https://openrouter.ai/api/v1/chat/completions", "openrouter"),
+        ("https://ollama.com/v1/chat/completions", "ollama"),
+        ("http://localhost:11434/v1/chat/completions", "ollama"),
+        ("https://api.openai.com/v1/chat/completions", "openai"),
+        ("https://api.z.ai/api/paas/v4/chat/completions", "openai"),
+        ("", "openai"),
+    ],
+)
+def test_an_exchange_is_read_by_the_codec_of_the_server_that_answered(url, kind):
+    assert with_own_codec(Exchange("x", 200, {}, b"{}", stream=False, url=url), CHAT).codec.kind == kind
+
+
+def test_another_formats_exchanges_are_not_read_by_a_server_of_openais_dialect():
+    url = "https://api.anthropic.com/v1/messages"
+    assert with_own_codec(Exchange("x", 200, {}, b"{}", stream=False, url=url), ANTHROPIC).codec.kind == "anthropic"
+
+
+@pytest.mark.parametrize(
+    ("uri", "found"),
+    [("", 1), ("https://api.openai.com/v1/embeddings", 1), ("https://api.cohere.com/v2/chat", 0)],
+)
+def test_an_error_is_known_by_its_address_or_without_one_by_its_shape(tmp_path, uri, found):
+    error = {"error": {"message": "x", "type": "invalid_request_error", "param": None, "code": "model_not_found"}}
+    exchange(tmp_path, "one", status=404, uri=uri, json=error)
+    assert len(check_folder(tmp_path).findings) == found

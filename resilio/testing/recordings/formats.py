@@ -64,7 +64,10 @@ _SPELLINGS: Final = {"model_length": "length", "eos": "stop", "end_turn": "stop"
 
 def _is_chat(exchange: Exchange) -> bool:
     if exchange.status >= 400:
-        return exchange.url.endswith("/chat/completions") and "error" in exchange.first
+        error = exchange.first.get("error")
+        if not exchange.url:  # the shape tells: others' errors have no such field
+            return isinstance(error, Mapping) and "param" in error
+        return exchange.url.endswith(("/chat/completions", "/embeddings")) and error is not None
     kind = str(exchange.first.get("object") or "")
     return kind.startswith("chat.completion") or (not kind and isinstance(exchange.first.get("choices"), list))
 
