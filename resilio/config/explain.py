@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from resilio.config.kinds import kind_at
 from resilio.config.nesting import first_shares, leaves
 from resilio.config.problems import number
 from resilio.config.settings import (
@@ -181,6 +182,11 @@ def _notes(config: Config, used: Mapping[str, list[str]]) -> Iterator[str]:
     for name, routes in used.items():
         if not routes:
             yield f"provider {name} is used by no route"
+    for provider in config.providers:
+        own = kind_at(provider.base_url) if provider.kind == "openai" else None
+        if own is not None:
+            at = f"provider {provider.name} is at the address of {own.title}"
+            yield f'{at}; kind = "{own.name}" knows what is different there'
 
 
 def _rule(rule: RuleSettings, config: Config) -> RuleExplanation:

@@ -215,3 +215,22 @@ def test_checks_are_told_in_order_with_what_they_look_at_and_what_follows():
         "mine: function own_checks:allow of the answer, then as it says",
     )
     assert chat().checks == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("https://api.mistral.ai/v1", "mistral"),
+        ("http://localhost:11434/v1", "ollama"),
+        ("https://mine.openai.azure.com/openai/v1", "azure"),
+        ("https://api.openai.com/v1", None),
+        ("http://127.0.0.1:1/v1", None),
+    ],
+)
+def test_an_address_whose_server_has_a_kind_of_its_own_is_noted(url, kind):
+    provider = {"name": "a", "kind": "openai", "base_url": url, "keys": ["some-key"], "models": {"m": {}}}
+    document = {"provider": [provider], "route": {"chat": {"targets": ["a/m"]}}}
+    found = [note for note in explain(load_config(document, environ={})).notes if "address" in note]
+    assert ([] if kind is None else [kind]) == [re.search('kind = "(.+)"', note)[1] for note in found]
+    document["provider"][0]["kind"] = kind or "openai"
+    assert not [note for note in explain(load_config(document, environ={})).notes if "address" in note]

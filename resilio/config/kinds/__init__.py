@@ -26,7 +26,7 @@ from resilio.config.kinds.quirks import (
     VLLM_QUIRKS,
 )
 
-__all__ = ["KINDS", "PREFIXES", "Do", "Kind", "Quirk"]
+__all__ = ["KINDS", "PREFIXES", "Do", "Kind", "Quirk", "kind_at"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,3 +123,11 @@ PREFIXES: Final[Mapping[str, Kind]] = MappingProxyType(
     {prefix: row for row in _ROWS for prefix in (row.name, *row.synonyms)}
 )
 """What may stand before the first "/" of a model's name, and the kind it means."""
+
+
+def kind_at(url: str) -> Kind | None:
+    """The kind of a server with quirks that is at this address by all that is known; None: nothing is."""
+    parts = urlsplit(url.lower())
+    if (parts.hostname or "").endswith((".openai.azure.com", ".cognitiveservices.azure.com")):
+        return KINDS["azure"]
+    return next((its for its in _ROWS if its.quirks and its.url and urlsplit(its.url).netloc == parts.netloc), None)
