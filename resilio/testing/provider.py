@@ -18,7 +18,8 @@ from urllib.parse import unquote
 import orjson
 
 from resilio.testing.chat import chat_reaction, error_reaction
-from resilio.testing.dialects import DIALECTS, Dialect, dialect_of
+from resilio.testing.dialects import PLAIN, Dialect, dialect_of
+from resilio.testing.dialects.azure import DEPLOYMENTS
 from resilio.testing.dialects.openai import models_body
 from resilio.testing.faults import (
     ConnectHang,
@@ -239,13 +240,13 @@ def _connection_fault(faults: tuple[Fault, ...], fresh: bool) -> Reaction | None
     return None
 
 
-def _bad(message: str, param: str | None = None, status: int = 400, dialect: Dialect = DIALECTS[0]) -> Reaction:
+def _bad(message: str, param: str | None = None, status: int = 400, dialect: Dialect = PLAIN) -> Reaction:
     return Reaction(status, {}, [(0.0, dialect.error(None, message, param)[1])])
 
 
 def _deployment(path: str) -> str:
     """The deployment an Azure path names; empty where it is none."""
-    _, found, rest = path.partition("/openai/deployments/")
+    _, found, rest = path.partition(DEPLOYMENTS)
     return unquote(rest.split("/")[0]) if found else ""
 
 

@@ -10,6 +10,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 from openai_wire import AZURE_STREAM, SSE, completion, event, piece
 from pydantic import TypeAdapter
 
+from resilio import Client
 from resilio.config import ModelSettings, ProviderSettings, TargetSettings
 from resilio.errors import (
     ErrorClass,
@@ -18,11 +19,14 @@ from resilio.errors import (
     ProviderRefused,
     ProviderThrottled,
     RequestUnsuitable,
+    ResilioError,
 )
 from resilio.models import LimitReading, Request
 from resilio.providers import REGISTRY
+from resilio.providers.classify import EXCEPTIONS
 from resilio.providers.openai.azure import azure_url
-from resilio.testing import Script, SimulatedProvider, SimulatedServer
+from resilio.testing import Script, ScriptedTransport, SimulatedProvider, SimulatedServer, run
+from resilio.testing.faults import Error
 
 RESOURCE = "https://mine.openai.azure.com"
 KEY = "7b0c5d1e2f3a4b5c6d7e8f901a2b3c4d"
@@ -239,6 +243,33 @@ def test_limits_of_minus_one_and_nothing_say_nothing():
     assert codec().limits(told, wall_now=0.0) == (LimitReading("requests", 120.0, 119.0, 0.5),)
 
 
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("content_policy_violation", ProviderRefused),
+        ("rate_limit_exceeded", ProviderThrottled),
+        ("invalid_api_key", KeyRejected),
+        ("model_not_found", RequestUnsuitable),
+    ],
+)
+def test_what_the_simulated_azure_says_is_understood(fault, kind):
+    azure = SimulatedProvider(Script.of(Error(fault)))
+    provider = {"name": "az", "kind": "azure", "base_url": RESOURCE, "version": DATED, "keys": [KEY]}
+    config = {
+        "defaults": {"retry": {"max_attempts": 1}},
+        "provider": [{**provider, "models": {"m": {}}}],
+        "route": {"chat": {"targets": ["az/m"]}},
+    }
+
+    async def main():
+        async with Client(config, transport=ScriptedTransport({RESOURCE: azure})) as llm:
+            with pytest.raises(ResilioError) as caught:
+                await llm.complete("chat", "Hello")
+            return caught.value
+
+    assert EXCEPTIONS[run(main()).attempts[0].error_class] is kind
+
+
 # --- the official client is the judge of the simulator's paths --------------------------------------
 
 
@@ -253,10 +284,16 @@ async def test_the_official_azure_client_talks_to_the_simulated_provider():
         stream = await client.chat.completions.create(model="prod-chat", messages=HELLO, stream=True)
         text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
         vectors = await client.embeddings.create(model="prod-chat", input=["a"])
-        with pytest.raises(openai.NotFoundError):
+        with pytest.raises(openai.NotFoundError) as missing:
             await client.chat.completions.create(model="other", messages=HELLO)
+        provider.script = Script.of(Error("content_policy_violation"))
+        with pytest.raises(openai.BadRequestError) as filtered:
+            await client.chat.completions.create(model="prod-chat", messages=HELLO)
         await client.close()
     assert (reply.choices[0].message.content, text, len(vectors.data)) == ("Hello", "Hello", 1)
+    assert reply.choices[0].model_extra["content_filter_results"]["hate"] == {"filtered": False, "severity": "safe"}
+    assert missing.value.code == "DeploymentNotFound"
+    assert filtered.value.body["innererror"]["code"] == "ResponsibleAIPolicyViolation"
     assert provider.log[0].path == "/openai/deployments/prod-chat/chat/completions"
     assert {seen.model for seen in provider.log} == {"prod-chat", "other"}
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 from typing import Final
 
 from resilio.testing.dialects.anthropic import Anthropic
+from resilio.testing.dialects.azure import Azure
 from resilio.testing.dialects.base import Dialect
 from resilio.testing.dialects.gemini import Gemini, GeminiArray
 from resilio.testing.dialects.openai import OpenAI
 
-__all__ = ["DIALECTS", "Dialect", "dialect_of"]
+__all__ = ["DIALECTS", "PLAIN", "Dialect", "dialect_of"]
 
-DIALECTS: Final[tuple[Dialect, ...]] = (OpenAI(), Anthropic(), GeminiArray(), Gemini())
+PLAIN: Final[Dialect] = OpenAI()
+DIALECTS: Final[tuple[Dialect, ...]] = (Azure(), PLAIN, Anthropic(), GeminiArray(), Gemini())
 
 
 def dialect_of(path: str) -> Dialect:
     """The dialect whose chat endpoint this is, perhaps with a query; OpenAI's for all other paths."""
-    return next((dialect for dialect in DIALECTS if dialect.speaks(path)), DIALECTS[0])
+    return next((dialect for dialect in DIALECTS if dialect.speaks(path)), PLAIN)
