@@ -119,6 +119,12 @@ def test_what_is_lost_is_told_and_not_sent(kind, name):
 
 
 @pytest.mark.parametrize("kind", PRESETS)
+def test_a_developer_is_a_system_where_nobody_knows_one(kind):
+    talk = [{"role": "developer", "content": "Be brief."}, *HELLO]
+    assert only_messages(kind, talk)[0]["role"] == ("developer" if kind == "openrouter" else "system")
+
+
+@pytest.mark.parametrize("kind", PRESETS)
 def test_a_request_without_anything_odd_is_not_copied(kind):
     messages = [{"role": "system", "content": "Be brief."}, *HELLO]
     request = asked(messages, temperature=0.5, top_p=0.9, stop=["END"], presence_penalty=0.1)
@@ -399,3 +405,16 @@ def test_every_quirk_says_where_it_is_known_from():
 def test_who_makes_no_vectors_is_not_asked_for_any(kind):
     assert isinstance(REGISTRY[kind], EmbeddingCodec) is KINDS[kind].embeddings
     assert isinstance(REGISTRY[kind], EmbeddingCodec) is (kind not in ("groq", "deepseek"))
+
+
+def test_vectors_are_asked_for_in_the_words_of_their_server():
+    request = Request("embed", (), {"dimensions": 8, "user": "ann"}, inputs=("a", "b"))
+    target = TargetSettings(provider="p", model="m")
+    bodies = {
+        kind: json.loads(
+            REGISTRY[kind].encode_embeddings(request, target, base_url=KINDS[kind].url, key="k", headers={}).body
+        )
+        for kind in ("mistral", "vllm")
+    }
+    assert bodies["mistral"] == {"model": "m", "input": ["a", "b"], "output_dimension": 8}
+    assert bodies["vllm"] == {"model": "m", "input": ["a", "b"], "dimensions": 8, "user": "ann"}

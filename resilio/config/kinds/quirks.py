@@ -79,6 +79,7 @@ MISTRAL_QUIRKS: Final = (
     *_TOOLS,
     Quirk(Do.RENAME, "max_completion_tokens", "max_tokens", source=_MISTRAL_STRICT),
     Quirk(Do.RENAME, "seed", "random_seed", source=_MISTRAL_API),
+    Quirk(Do.RENAME, "dimensions", "output_dimension", source="https://docs.mistral.ai/api (EmbeddingRequest)"),
     Quirk(Do.SAY, "tool_choice", "any", keeps=("required",), source=_MISTRAL_API),
     Quirk(Do.ROLE, "developer", "system", source=_MISTRAL_API),
     *_lacks(_NO_FIELD, _MISTRAL_API, "logprobs", "top_logprobs", "logit_bias", "service_tier", *_OWN_FEATURES),
@@ -107,6 +108,7 @@ MISTRAL_QUIRKS: Final = (
 
 GROQ_QUIRKS: Final = (
     *_TOOLS,
+    Quirk(Do.ROLE, "developer", "system", source="https://console.groq.com/docs/api-reference"),
     *_lacks(_NO_FIELD, _GROQ, "logprobs", "top_logprobs", "logit_bias"),
     *_lacks("one answer a request", _GROQ, "n"),
     *_lacks(_NO_FIELD, "https://console.groq.com/docs/api-reference", *_OWN_FEATURES),
@@ -173,6 +175,7 @@ OPENROUTER_QUIRKS: Final = (
 
 VLLM_QUIRKS: Final = (
     *_TOOLS,
+    Quirk(Do.ROLE, "developer", "system", source=f"{_VLLM}: most models' chat templates know no developer"),
     *_lacks(_NOT_HONOURED, _VLLM, "service_tier", *_OWN_FEATURES),
     *_hints(_VLLM, "metadata", "prediction", *_OPENAI_HINTS),
     *_parts("its chat templates know no documents", _VLLM, "file"),

@@ -16,6 +16,7 @@ from resilio.models import Answer, HttpRequest, Loss, Request
 from resilio.providers.conversation import GIVEN_BACK
 from resilio.providers.encoding import dumps
 from resilio.providers.openai import OpenAICodec
+from resilio.providers.openai.embedding import encode_embeddings
 from resilio.providers.openai.quirks import Quirks
 from resilio.providers.openai.request import body_of, endpoint, request_headers
 from resilio.providers.openai.stream import OpenAIStreamDecoder
@@ -73,6 +74,18 @@ class PresetCodec(OpenAICodec):
         if not self._quirks.usage_option:
             body.pop("stream_options", None)  # it tells the usage unasked
         return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
+
+    def encode_embeddings(
+        self,
+        request: Request,
+        target: TargetSettings,
+        *,
+        base_url: str,
+        key: str | None,
+        headers: Mapping[str, str],
+    ) -> HttpRequest:
+        adapted, _ = self._adapted(request)
+        return encode_embeddings(adapted, target, base_url=base_url, key=key, headers=headers)
 
     def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         answer = super().decode(status, headers, body)

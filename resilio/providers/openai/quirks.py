@@ -81,7 +81,7 @@ class Quirks:
         messages = self._conversation(messages, losses)
         if wire is request.wire and messages is request.messages:
             return request, tuple(losses)
-        return Request(request.route, messages, wire), tuple(losses)
+        return Request(request.route, messages, wire, inputs=request.inputs), tuple(losses)
 
     # --- fields ------------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class Quirks:
             case Do.HINT:
                 return False, value
             case Do.LACK if value is None or value in row.keeps:
-                return row.field == "tool_choice" and value is not None, value
+                return False, value
             case Do.LACK:
                 losses.append(Loss(row.field, row.why))
                 return False, value
