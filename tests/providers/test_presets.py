@@ -125,6 +125,16 @@ def test_a_developer_is_a_system_where_nobody_knows_one(kind):
 
 
 @pytest.mark.parametrize("kind", PRESETS)
+def test_a_refusal_is_said_as_content(kind):
+    talk, _ = REQUESTS["refusal kept"]
+    assert only_messages(kind, talk)[1] == {"role": "assistant", "content": "No."}
+    assert only_messages(kind, [*HELLO, {"role": "assistant", "content": "Hi", "refusal": None}, *HELLO])[1] == {
+        "role": "assistant",
+        "content": "Hi",
+    }
+
+
+@pytest.mark.parametrize("kind", PRESETS)
 def test_a_request_without_anything_odd_is_not_copied(kind):
     messages = [{"role": "system", "content": "Be brief."}, *HELLO]
     request = asked(messages, temperature=0.5, top_p=0.9, stop=["END"], presence_penalty=0.1)

@@ -43,6 +43,8 @@ class Do(StrEnum):
     """Of a choice among `allowed_tools`, only those are sent."""
     TOOL = "tool"
     """Tools of the type `field` have no form there: a loss that is never left out."""
+    REFUSAL = "refusal"
+    """A refusal of the assistant's is said as content, where there is none."""
     FLAT = "flat"
     """Text in parts is sent as one text."""
     ORDER = "order"

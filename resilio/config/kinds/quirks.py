@@ -67,16 +67,17 @@ _OWN_FEATURES: Final = ("audio", "modalities", "moderation", "verbosity", "web_s
 _NO_FIELD: Final = "there is no such field"
 _NOT_HONOURED: Final = "it is taken and not honoured"
 
-_TOOLS: Final = (
+_SHARED: Final = (
     Quirk(Do.FUNCTIONS, "functions", why="written as tools", source="deprecated by OpenAI in 2023"),
     Quirk(Do.NARROW, "tool_choice allowed_tools", why="only those tools are sent", source=_OPENAI_ONLY),
     Quirk(Do.TOOL, "custom", why="only functions can be called", source=_OPENAI_ONLY),
+    Quirk(Do.REFUSAL, "refusal", why="of messages: said as content", source=_OPENAI_ONLY),
 )
 """Of all but OpenAI's own servers."""
 
 
 MISTRAL_QUIRKS: Final = (
-    *_TOOLS,
+    *_SHARED,
     Quirk(Do.RENAME, "max_completion_tokens", "max_tokens", source=_MISTRAL_STRICT),
     Quirk(Do.RENAME, "seed", "random_seed", source=_MISTRAL_API),
     Quirk(Do.RENAME, "dimensions", "output_dimension", source="https://docs.mistral.ai/api (EmbeddingRequest)"),
@@ -87,7 +88,6 @@ MISTRAL_QUIRKS: Final = (
     Quirk(Do.MESSAGE, "name", why="only results of tools have one", source=(
         "https://github.com/Gage-Technologies/mistral-go/pull/2: 422 for user.name"
     )),
-    Quirk(Do.MESSAGE, "refusal", source=_MISTRAL_API),
     Quirk(Do.MESSAGE, "reasoning_content", source=_MISTRAL_THOUGHTS),
     Quirk(Do.MESSAGE, "reasoning", source=_MISTRAL_THOUGHTS),
     Quirk(Do.CALL_IDS, "tool_calls[].id", why="nine letters and digits; others are replaced by such", source=(
@@ -107,7 +107,7 @@ MISTRAL_QUIRKS: Final = (
 )  # fmt: skip
 
 GROQ_QUIRKS: Final = (
-    *_TOOLS,
+    *_SHARED,
     Quirk(Do.ROLE, "developer", "system", source="https://console.groq.com/docs/api-reference"),
     *_lacks(_NO_FIELD, _GROQ, "logprobs", "top_logprobs", "logit_bias"),
     *_lacks("one answer a request", _GROQ, "n"),
@@ -117,7 +117,6 @@ GROQ_QUIRKS: Final = (
         "https://github.com/OpenHands/OpenHands/issues/4643: 400 value must be a string"
     )),
     Quirk(Do.MESSAGE, "name", why="400 if supplied", source=_GROQ),
-    Quirk(Do.MESSAGE, "refusal", source=_GROQ_THOUGHTS),
     Quirk(Do.MESSAGE, "reasoning_content", source=_GROQ_THOUGHTS),
     *_parts("pictures alone are read", "https://console.groq.com/docs/vision", "input_audio", "file"),
     Quirk(Do.READ, "status 498", why="the flex tier has no capacity: throttled", source=(
@@ -129,7 +128,7 @@ GROQ_QUIRKS: Final = (
 )  # fmt: skip
 
 DEEPSEEK_QUIRKS: Final = (
-    *_TOOLS,
+    *_SHARED,
     Quirk(Do.RENAME, "max_completion_tokens", "max_tokens", source=_DEEPSEEK),
     Quirk(Do.ROLE, "developer", "system", source=_DEEPSEEK),
     *_lacks(_NO_FIELD, _DEEPSEEK, "seed", "logit_bias", "service_tier", *_OWN_FEATURES),
@@ -156,7 +155,7 @@ DEEPSEEK_QUIRKS: Final = (
 )  # fmt: skip
 
 OPENROUTER_QUIRKS: Final = (
-    *_TOOLS,
+    *_SHARED,
     *_lacks("one answer a request", _OPENROUTER, "n"),
     *_hints(_OPENROUTER, *_OPENAI_HINTS),
     Quirk(Do.READ, "reasoning", why="reasoning, beside reasoning_details", source=(
@@ -174,7 +173,7 @@ OPENROUTER_QUIRKS: Final = (
 )  # fmt: skip
 
 VLLM_QUIRKS: Final = (
-    *_TOOLS,
+    *_SHARED,
     Quirk(Do.ROLE, "developer", "system", source=f"{_VLLM}: most models' chat templates know no developer"),
     *_lacks(_NOT_HONOURED, _VLLM, "service_tier", *_OWN_FEATURES),
     *_hints(_VLLM, "metadata", "prediction", *_OPENAI_HINTS),
@@ -186,7 +185,7 @@ VLLM_QUIRKS: Final = (
 )  # fmt: skip
 
 OLLAMA_QUIRKS: Final = (
-    *_TOOLS,
+    *_SHARED,
     Quirk(Do.RENAME, "max_completion_tokens", "max_tokens", source=_OLLAMA),
     Quirk(Do.ROLE, "developer", "system", source=_OLLAMA),
     *_lacks(_NOT_HONOURED, _OLLAMA, "logit_bias", "parallel_tool_calls", "service_tier", *_OWN_FEATURES),
@@ -201,7 +200,7 @@ OLLAMA_QUIRKS: Final = (
 )  # fmt: skip
 
 LLAMACPP_QUIRKS: Final = (
-    *_TOOLS,
+    *_SHARED,
     Quirk(Do.RENAME, "max_completion_tokens", "max_tokens", source=_LLAMACPP),
     Quirk(Do.ROLE, "developer", "system", source=_LLAMACPP),
     *_lacks(_NOT_HONOURED, _LLAMACPP, "service_tier", *_OWN_FEATURES),

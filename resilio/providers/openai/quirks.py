@@ -177,10 +177,14 @@ class Quirks:
             thought = message.get("reasoning_content")
             new["reasoning_content"] = message.get(GIVEN_BACK) or "" if thought is None else thought
         left_out = [name for name in message if name in self._messages and not (name == "name" and role == "tool")]
+        if "refusal" in message and Do.REFUSAL in self._once:
+            left_out.append("refusal")
+            if message["refusal"] and not content:
+                new["content"] = message["refusal"]
         losses += [
             Loss(f"{path}.{name}", row.why)
             for name in left_out
-            if (row := self._messages[name]).why and message[name] is not None
+            if (row := self._messages.get(name)) is not None and row.why and message[name] is not None
         ]
         renamed = [name for name in message if name in self._renamed]
         if not (new or left_out or renamed):
