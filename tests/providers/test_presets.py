@@ -428,3 +428,16 @@ def test_vectors_are_asked_for_in_the_words_of_their_server():
     }
     assert bodies["mistral"] == {"model": "m", "input": ["a", "b"], "output_dimension": 8}
     assert bodies["vllm"] == {"model": "m", "input": ["a", "b"], "dimensions": 8, "user": "ann"}
+
+
+@pytest.mark.parametrize("kind", [*PRESETS, "azure"])
+def test_tools_have_one_order_where_prompts_are_to_be_cached(kind):
+    orders = []
+    for tools in (TOOLS, TOOLS[::-1]):
+        made = REGISTRY[kind].encode(
+            asked(tools=tools), TargetSettings(provider="p", model="m", prompt_cache="auto"),
+            base_url=KINDS[kind].url or "https://mine.openai.azure.com", key="k", headers={}, stream=False,
+            max_output_tokens=None,
+        )  # fmt: skip
+        orders.append([tool["function"]["name"] for tool in json.loads(made.body)["tools"]])
+    assert orders == [["get_time", "get_weather"]] * 2
