@@ -300,7 +300,7 @@ OnUnsupported = Literal["error", "warn", "drop"]
 Sign = Literal["reasoning", "comments"]
 PromptCacheMode = Literal["auto", "off"]
 PromptCacheTtl = Literal["5m", "1h"]
-ProviderKind = Literal["openai", "anthropic", "gemini", "local"]
+ProviderKind = Literal["openai", "anthropic", "gemini", "responses", "local"]
 
 DEFAULT_URLS: Final[Mapping[str, str]] = {
     "anthropic": "https://api.anthropic.com",
@@ -374,7 +374,8 @@ class ProviderSettings:
     kind: Annotated[
         ProviderKind,
         Setting(
-            "wire format: openai (any server of that dialect), anthropic, gemini, or local (a model on this machine)"
+            "wire format: openai (any server of that dialect), anthropic, gemini, responses (OpenAI's Responses API), "
+            "or local (a model on this machine)"
         ),
     ]
     base_url: Annotated[

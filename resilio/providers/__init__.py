@@ -27,6 +27,12 @@ def _gemini() -> Codec:
     return GeminiCodec()
 
 
+def _responses() -> Codec:
+    from resilio.providers.responses import ResponsesCodec
+
+    return ResponsesCodec()
+
+
 class _Registry(Mapping[str, Codec]):
     """Codecs by kind, each imported and made when it is first asked for."""
 
@@ -52,6 +58,7 @@ REGISTRY: Final[Mapping[str, Codec]] = _Registry(
         "openai": lambda: OpenAICodec("openai"),
         "anthropic": _anthropic,
         "gemini": _gemini,
+        "responses": _responses,
         "local": lambda: OpenAICodec("local"),
     }
 )

@@ -43,7 +43,7 @@ ROLES: Final[Mapping[str, Role]] = {
     "tool": "tool",
     "function": "tool",
 }
-FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "thinking_blocks"})
+FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "responses_output", "thinking_blocks"})
 """Fields of an assistant's message that only one dialect reads; all others leave them out without a word."""
 
 
