@@ -123,7 +123,7 @@ class SimulatedProvider:
         Args:
             method: HTTP method.
             path: Its end decides: /chat/completions, /messages (Anthropic's dialect), :generateContent and
-                :streamGenerateContent (Gemini's), /embeddings, /models or /health. A query may follow.
+                :streamGenerateContent (Gemini's), /responses, /embeddings, /models or /health. A query may follow.
             headers: As sent; looked up without regard to case.
             body: The whole request body.
             fresh: The connection is a new one, which `Stale` does not strike.

@@ -11,10 +11,11 @@ from resilio.testing.dialects.anthropic import Anthropic
 from resilio.testing.dialects.base import Dialect
 from resilio.testing.dialects.gemini import Gemini, GeminiArray
 from resilio.testing.dialects.openai import OpenAI
+from resilio.testing.dialects.responses import Responses
 
 __all__ = ["DIALECTS", "Dialect", "dialect_of"]
 
-DIALECTS: Final[tuple[Dialect, ...]] = (OpenAI(), Anthropic(), GeminiArray(), Gemini())
+DIALECTS: Final[tuple[Dialect, ...]] = (OpenAI(), Anthropic(), GeminiArray(), Gemini(), Responses())
 
 
 def dialect_of(path: str) -> Dialect:
