@@ -42,6 +42,12 @@ def encrypted(thought: str) -> str:
     return f"gAAAA{hashlib.blake2b(thought.encode(), digest_size=12).hexdigest()}"
 
 
+_Event = tuple[str, dict[str, Any]]
+"""Its name, and its fields but for the number."""
+_Events = tuple[list[_Event], list[_Event], list[_Event]]
+"""Of one item: what begins it, its fragments, and what ends it."""
+
+
 class Response(Said):
     """One answer, whole or as events."""
 
@@ -49,7 +55,7 @@ class Response(Said):
         return orjson.dumps(self._response(self._items(), self._status))
 
     def chunks(self, *, include_usage: bool) -> tuple[list[bytes], list[bytes], list[bytes]]:
-        """Each fragment is one frame, with the events that open and close its item joined on.
+        """Each fragment is one frame, with the events before it that end one item and begin the next joined on.
 
         So faults that count pieces count the same here as in every dialect.
         """
@@ -57,10 +63,21 @@ class Response(Said):
         started = self._response([], "in_progress")
         opening = self._event("response.created", response=started)
         opening += self._event("response.in_progress", response=started)
-        content = [frame for index, item in enumerate(self._items()) for frame in self._streamed(index, item)]
+        content: list[bytes] = []
+        joined: list[_Event] = []
+        for index, item in enumerate(self._items()):
+            opened, deltas, closed = self._streamed(index, item)
+            joined += opened
+            for delta in deltas:
+                content.append(self._frame([*joined, delta]))
+                joined = []
+            joined += closed
         status = self._status
-        closing = self._event(f"response.{status}", response=self._response(self._items(), status))
-        return [opening], content, [closing] if self.n else []
+        joined.append((f"response.{status}", {"response": self._response(self._items(), status)}))
+        return [opening], content, [self._frame(joined)] if self.n else []
+
+    def _frame(self, events: Sequence[_Event]) -> bytes:
+        return b"".join(self._event(name, **fields) for name, fields in events)
 
     def _event(self, kind: str, **its: Any) -> bytes:
         body = {"type": kind, "sequence_number": self._number, **its}
@@ -107,7 +124,7 @@ class Response(Said):
             return []
         return [{"type": "summary_text", "text": self.reasoning}]
 
-    def _streamed(self, index: int, item: Mapping[str, Any]) -> list[bytes]:
+    def _streamed(self, index: int, item: Mapping[str, Any]) -> _Events:
         kind, where = item["type"], {"output_index": index}
         its = {"item_id": item["id"], **where}
         if kind == "message":
@@ -121,10 +138,7 @@ class Response(Said):
             opened, deltas, closed = self._call(its, kind, item[_CALLS[kind]])
         opened.insert(0, ("response.output_item.added", {**where, "item": begun}))
         closed.append(("response.output_item.done", {**where, "item": item}))
-        groups = [[one] for one in deltas] or [[]]
-        groups[0] = [*opened, *groups[0]]
-        groups[-1] = [*groups[-1], *closed]
-        return [b"".join(self._event(name, **fields) for name, fields in group) for group in groups]
+        return opened, deltas, closed
 
     def _text(self, its: Mapping[str, Any], part: Mapping[str, Any]) -> _Events:
         refused = part["type"] == "refusal"
@@ -197,10 +211,6 @@ class Response(Said):
             "metadata": self.asked.get("metadata") or {},
             **asked,
         }
-
-
-_Events = tuple[list[tuple[str, dict[str, Any]]], list[tuple[str, dict[str, Any]]], list[tuple[str, dict[str, Any]]]]
-"""What opens an item, its fragments, and what closes it: names with fields."""
 
 
 class Responses:
@@ -357,8 +367,9 @@ def _reasoning_objection(body: Mapping[str, Any], items: Sequence[Mapping[str, A
     ):
         why = f"The encrypted content for item {item.get('id')} could not be verified."
         return Objection("invalid_encrypted_content", why)
-    following = items[index + 1] if index + 1 < len(items) else {}
-    if (following.get("type") or "message") not in ("message", "reasoning", *_CALLS) or following.get("role") == "user":
+    following = items[index + 1] if index + 1 < len(items) else {"role": "user"}
+    kind = following.get("type") or "message"
+    if kind not in ("message", "reasoning", *_CALLS) or following.get("role") == "user":
         why = f"Item '{item.get('id')}' of type 'reasoning' was provided without its required following item."
         return Objection(None, why, "input")
     return None
