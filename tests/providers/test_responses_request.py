@@ -115,6 +115,25 @@ class TestEnvelope:
         assert body(limit=500, max_tokens=7)["max_output_tokens"] == 7
         assert body(limit=500, max_output_tokens=9, max_tokens=7)["max_output_tokens"] == 9
 
+    def test_automatic_caches_are_helped_where_that_is_asked_for(self):
+        wire = {"tools": TOOLS}
+        request = Request("chat", HELLO, wire)
+
+        def made(mode):
+            to = TargetSettings(provider="gpt", model=MODEL, prompt_cache=mode)
+            sent = CODEC.encode(
+                request, to, base_url="https://api.openai.com/v1", key=None, headers={}, stream=False,
+                max_output_tokens=None,
+            )  # fmt: skip
+            return json.loads(sent.body)
+
+        helped, plain = made("auto"), made("off")
+        validate(helped)
+        assert helped["prompt_cache_key"]
+        assert [tool["name"] for tool in helped["tools"]] == ["get_time", "get_weather"]
+        assert "prompt_cache_key" not in plain
+        assert [tool["name"] for tool in plain["tools"]] == ["get_weather", "get_time"]
+
     def test_of_a_streams_options_only_its_own_is_sent(self):
         options = {"include_usage": True, "include_obfuscation": False}
         assert body(stream=True, stream_options=options)["stream_options"] == {"include_obfuscation": False}

@@ -17,6 +17,7 @@ from resilio.providers.demand import estimate_tokens, needs
 from resilio.providers.encoding import dumps
 from resilio.providers.headers import read_limits
 from resilio.providers.openai.request import endpoint, request_headers
+from resilio.providers.prefix import help_the_cache
 from resilio.providers.responses.answer import decode_answer
 from resilio.providers.responses.faults import FAULTS
 from resilio.providers.responses.request import translate
@@ -72,9 +73,12 @@ class ResponsesCodec:
         stream: bool,
         max_output_tokens: int | None,
     ) -> HttpRequest:
-        body, _ = self._translate(request, target, max_output_tokens)
+        translated, _ = self._translate(request, target, max_output_tokens)
+        body = dict(translated)
+        if target.prompt_cache == "auto":
+            help_the_cache(body, request, base_url)
         if stream:
-            body = {**body, "stream": True}
+            body["stream"] = True
             options = request.wire.get("stream_options")
             if isinstance(options, Mapping) and options.get("include_obfuscation") is not None:
                 body["stream_options"] = {"include_obfuscation": options["include_obfuscation"]}

@@ -179,7 +179,7 @@ class Response(Said):
         cached = self.usage["prompt_tokens_details"]["cached_tokens"]
         return {
             "input_tokens": self.usage["prompt_tokens"],
-            "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+            "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": sum(self.cache_written)},
             "output_tokens": self.usage["completion_tokens"],
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": self.usage["total_tokens"],
