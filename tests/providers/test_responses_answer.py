@@ -339,7 +339,7 @@ class TestStream:
 
     def test_what_was_handed_out_is_not_taken_back_by_another_end(self):
         *before, last = events_of(RESPONSES["text"])
-        other = {**last, "response": response(message(text("Other")))}
+        other = {**last, "response": response(message(text("Something else, and longer than that.")))}
         chunks, answer = read(stream(*before, other))
         assert "".join(chunk.text for chunk in chunks) == answer.text == "Grüße aus Köln 🌍."
 
