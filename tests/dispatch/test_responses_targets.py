@@ -198,8 +198,6 @@ async def test_a_loop_of_three_rounds_with_parallel_calls_gives_all_reasoning_ba
     ("first", "second"),
     [
         ("responses", "openai"),
-        ("openai", "responses"),
-        ("responses", "anthropic"),
         ("anthropic", "responses"),
         ("responses", "responses"),
     ],

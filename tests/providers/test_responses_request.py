@@ -14,7 +14,6 @@ from resilio.config import TargetSettings
 from resilio.errors import Unencodable
 from resilio.models import Request
 from resilio.providers import REGISTRY
-from resilio.providers.anthropic import AnthropicCodec
 from resilio.providers.responses import ResponsesCodec
 
 PARAMS = TypeAdapter(params.ResponseCreateParamsNonStreaming | params.ResponseCreateParamsStreaming)
@@ -162,7 +161,7 @@ class TestWhatTheServerKeeps:
     def test_what_speaks_of_it_goes_through_and_no_other_dialect_is_asked(self, name, value):
         assert body(stream=True, **{name: value})[name] == value
         assert lost(**{name: value}) == ()
-        for other in (REGISTRY["openai"], REGISTRY["local"], AnthropicCodec()):
+        for other in (REGISTRY["openai"], REGISTRY["local"], REGISTRY["anthropic"], REGISTRY["gemini"]):
             (loss,) = lost(codec=other, **{name: value})
             assert (loss.path, loss.needed) == (name, True)
             assert lost(codec=other, **{name: None}) == ()
@@ -290,7 +289,7 @@ class TestReasoningGoesBack:
 
     def test_no_other_dialect_is_sent_it(self):
         messages = [*HELLO, {**LOOKING, "responses_output": {"provider": "gpt", "items": [CALL]}}, NOON]
-        for other in (REGISTRY["openai"], AnthropicCodec()):
+        for other in (REGISTRY["openai"], REGISTRY["anthropic"], REGISTRY["gemini"]):
             assert lost(messages, codec=other) == ()
             made = other.encode(
                 Request("chat", messages), target(), base_url="https://a.test", key=None, headers={}, stream=False,

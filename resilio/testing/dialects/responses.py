@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from resilio.testing.dialects.base import Objection, Said
+from resilio.testing.dialects.base import ByPath, Objection, Said
 from resilio.testing.dialects.openai import error_body
 from resilio.testing.faults import ERRORS
 
@@ -213,7 +213,7 @@ class Response(Said):
         }
 
 
-class Responses:
+class Responses(ByPath):
     """Implements `resilio.testing.dialects.base.Dialect`."""
 
     path = "/responses"
