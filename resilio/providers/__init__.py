@@ -27,6 +27,12 @@ def _gemini() -> Codec:
     return GeminiCodec()
 
 
+def _responses() -> Codec:
+    from resilio.providers.responses import ResponsesCodec
+
+    return ResponsesCodec()
+
+
 def _azure() -> Codec:
     from resilio.providers.openai.azure import AzureCodec
 
@@ -68,6 +74,7 @@ REGISTRY: Final[Mapping[str, Codec]] = _Registry(
         "openai": lambda: OpenAICodec("openai"),
         "anthropic": _anthropic,
         "gemini": _gemini,
+        "responses": _responses,
         "azure": _azure,
         "mistral": _preset("mistral"),
         "groq": _preset("groq"),

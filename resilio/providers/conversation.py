@@ -47,7 +47,7 @@ ROLES: Final[Mapping[str, Role]] = {
 GIVEN_BACK: Final = "reasoning_given_back"
 """Reasoning that its server (DeepSeek) wants back with the tool calls it led to."""
 
-FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "thinking_blocks", GIVEN_BACK})
+FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "responses_output", "thinking_blocks", GIVEN_BACK})
 """Fields of an assistant's message that only one dialect reads; all others leave them out without a word."""
 
 

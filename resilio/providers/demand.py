@@ -9,16 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from resilio.models import Capability, Request
+from resilio.models import Capability, Loss, Request
 from resilio.tokens import prompt_size
 
-__all__ = ["estimate_tokens", "needs"]
+__all__ = ["KEPT_THERE", "bound", "estimate_tokens", "needs"]
 
 _PART_NEEDS: Final = {
     "image_url": Capability.IMAGES,
     "input_audio": Capability.AUDIO,
     "file": Capability.FILES,
 }
+
+
+KEPT_THERE: Final = frozenset({"background", "conversation", "previous_response_id", "prompt"})
+"""Fields by which a caller of the Responses API speaks of what its server keeps: turns, an answer to come, a template.
+No other dialect can honour them, and without them the request would be another one."""
+
+
+def bound(wire: Mapping[str, object]) -> tuple[Loss, ...]:
+    """What binds a request to a server of the Responses API, for all other dialects to tell; empty for most."""
+    if KEPT_THERE.isdisjoint(wire):
+        return ()
+    names = [name for name in wire if name in KEPT_THERE and wire[name] not in (None, False)]
+    return tuple(Loss(name, "it speaks of what a server of the Responses API keeps", needed=True) for name in names)
 
 
 def needs(request: Request) -> frozenset[Capability]:

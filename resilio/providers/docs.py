@@ -17,6 +17,7 @@ from resilio.providers.anthropic import faults as anthropic
 from resilio.providers.classify import EXCEPTIONS, Faults
 from resilio.providers.gemini import faults as gemini
 from resilio.providers.openai import faults as openai
+from resilio.providers.responses import faults as responses
 
 __all__ = ["MEANINGS", "main", "page"]
 
@@ -83,6 +84,12 @@ _ANTHROPIC: Final = """\
 taken from `retry-after` of an error alone (answers bear it too), else from the reset of the limit that is used up.
 """
 
+_RESPONSES: Final = """\
+## The Responses API
+
+Read as the OpenAI dialect is, with these codes before those. The same code comes with an HTTP status, in an `error`
+event of a stream, or in the `error` of a response whose status is `failed`.
+"""
 
 _GEMINI: Final = """\
 ## The Gemini dialect
@@ -146,6 +153,9 @@ def page() -> str:
             *_dialect(_GEMINI, gemini.FAULTS, "details[].reason, error.status"),
             "### By finish reason of Gemini\n",
             _lookup("`finishReason`", gemini.FINISHES),
+            _RESPONSES,
+            "### By code\n",
+            _lookup("`error.code`", responses.CODES),
         ]
     )
 

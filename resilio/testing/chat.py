@@ -135,7 +135,7 @@ def _said(
     n = body.get("n") or 1
     prompt = prompt_tokens(body)
     tier = body.get("service_tier")
-    written = n * (len(pieces) + sum(len(call["function"]["arguments"]) // 4 + 1 for call in calls))
+    written = n * (len(pieces) + sum(len(_written(call)) // 4 + 1 for call in calls))
     return dialect.said(
         identity,
         created,
@@ -148,7 +148,14 @@ def _said(
         cache_written=(cached.written_5m, cached.written_1h),
         reasoning="" if isinstance(made, str) else made.get("reasoning_content") or "",
         service_tier=tier if isinstance(tier, str) and tier != "auto" else "default",
+        asked=body,
     )
+
+
+def _written(call: Mapping[str, Any]) -> str:
+    """What a call of a tool gives it: arguments, or any text for a custom one."""
+    inner = call.get("function") or call["custom"]
+    return str(inner["arguments"] if "arguments" in inner else inner["input"])
 
 
 def _usage(prompt: int, completion: int, cached: int) -> dict[str, Any]:
@@ -252,7 +259,7 @@ def _streamed(
                 continue
     # The role chunk and the first content come with the first token; the finish, the usage and the terminator
     # with the last one.
-    frames = [*opening, *content, *closing, *[dialect.last] * done]
+    frames = [*opening, *content, *closing, *[dialect.last] * (done if dialect.last else 0)]
     spaced = range(len(opening) + 1, len(opening) + len(content))
     pieces = [(gap if number in spaced else 0.0, frame) for number, frame in enumerate(frames)]
     early = head == "early"

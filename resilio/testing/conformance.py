@@ -90,6 +90,7 @@ _ASKED: Final[Mapping[str, Callable[[bool], tuple[str, Mapping[str, Any], Mappin
         _CONTENTS,
         {},
     ),
+    "responses": lambda stream: ("/v1/responses", {"model": "m", "input": "?", "stream": stream}, {}),
 }
 """By dialect: where to ask for a chat, streamed or not, and what that takes."""
 
@@ -97,7 +98,7 @@ _ASKED: Final[Mapping[str, Callable[[bool], tuple[str, Mapping[str, Any], Mappin
 def simulated_samples(
     texts: Sequence[str] = ("Hello there, world.", "naïve 你好 🙂\nline"), dialect: str = "openai"
 ) -> list[Sample]:
-    """Answers of the simulated provider, streamed and not; `dialect` is openai, anthropic or gemini."""
+    """Answers of the simulated provider, streamed and not; `dialect` is openai, anthropic, gemini or responses."""
     samples = []
     for text in texts:
         simulated = SimulatedProvider(Script(answer=text), clock=lambda: 0.0, wall_clock=lambda: _WALL)

@@ -125,7 +125,7 @@ class SimulatedProvider:
         Args:
             method: HTTP method.
             path: Its end decides: /chat/completions, /messages (Anthropic's dialect), :generateContent and
-                :streamGenerateContent (Gemini's), /embeddings, /models or /health. A query may follow.
+                :streamGenerateContent (Gemini's), /responses, /embeddings, /models or /health. A query may follow.
                 Azure's ``/openai/deployments/NAME`` before it says the model, whatever the body says.
             headers: As sent; looked up without regard to case.
             body: The whole request body.

@@ -19,15 +19,17 @@ FORMATS = {
     "openai": {"kind": "openai"},
     "anthropic": {"kind": "anthropic"},
     "gemini": {"kind": "gemini"},
+    "responses": {"kind": "responses"},
 }
 """By name: settings of a provider that speaks it."""
 OWN_WORDS = {
     "openai": (),
     "anthropic": ("anthropic_content", "thinking_blocks", '"signature"'),
     "gemini": ("gemini_content", "extra_content", "thought_signature", "thoughtSignature"),
+    "responses": ("responses_output", "encrypted_content"),
 }
 """What only this format may be sent; what a message of a caller's calls it may not be sent either."""
-CARRIERS = ("anthropic_content", "gemini_content", "extra_content", "thinking_blocks")
+CARRIERS = ("anthropic_content", "gemini_content", "extra_content", "responses_output", "thinking_blocks")
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
 SCHEMA = {

@@ -5,6 +5,7 @@ import json
 import gemini_wire
 import openai_wire
 import pytest
+import responses_wire
 from anthropic_wire import MESSAGES, delta, events_of, opened, start, stream, text
 
 from resilio.errors import ProviderError
@@ -13,7 +14,7 @@ from resilio.testing.recordings import FORMATS, Exchange, check_folder
 from resilio.testing.recordings.__main__ import main
 from resilio.testing.recordings.check import with_own_codec
 
-CHAT, ANTHROPIC, GEMINI = FORMATS
+CHAT, ANTHROPIC, GEMINI, *_ = FORMATS
 NAMES = ("text", "tools", "thinking", "refusal")
 
 
@@ -36,6 +37,12 @@ def folder(tmp_path):
     exchange(tmp_path, "chat", json=openai_wire.completion())
     for name in ("text", "tools", "two choices"):
         exchange(tmp_path, f"chat {name} stream", sse=openai_wire.STREAMS[name].decode())
+    for name in ("tools", "reasoning and tools", "length"):
+        whole = responses_wire.RESPONSES[name]
+        exchange(tmp_path, f"responses {name}", json=whole)
+        events = responses_wire.stream(*responses_wire.events_of(whole))
+        exchange(tmp_path, f"responses {name} stream", sse=events.decode())
+    exchange(tmp_path, "responses failed", json=responses_wire.failed("server_error", "It failed."))
     overloaded = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     exchange(tmp_path, "anthropic error", status=529, json=overloaded)
     no_money = {"error": {"code": "insufficient_quota", "message": "x", "type": "insufficient_quota"}}
@@ -49,6 +56,7 @@ def folder(tmp_path):
     no_quota = {"error": {"code": 429, "message": "x", "status": "RESOURCE_EXHAUSTED"}}
     exchange(tmp_path, "gemini error", status=429, uri="https://x.test/v1/models/m:generateContent", json=no_quota)
     exchange(tmp_path, "converse", json={"output": {"message": {}}})
+    exchange(tmp_path, "responses error", status=429, uri="https://a.test/v1/responses?api-version=1", json=no_money)
     (tmp_path / "corpus.json").write_text("[1]")
     (tmp_path / "broken.json").write_text("{")
     return tmp_path
@@ -58,7 +66,7 @@ def test_what_the_sdks_read_we_read(folder, capsys):
     assert main([str(folder), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["differences"] == []
-    assert [note["name"] for note in report["notes"]] == ["gemini blocked"]
+    assert [note["name"] for note in report["notes"]] == ["gemini blocked", "responses failed"]
     counts = {(row["format"], row["kind"], row["outcome"]): row["count"] for row in report["counts"]}
     assert counts == {
         ("anthropic", "whole", "equal"): len(NAMES),
@@ -71,6 +79,10 @@ def test_what_the_sdks_read_we_read(folder, capsys):
         ("openai-chat", "whole", "equal"): 1,
         ("openai-chat", "stream", "equal"): 3,
         ("openai-chat", "error", "classified out_of_credit"): 1,
+        ("openai-responses", "whole", "equal"): 3,
+        ("openai-responses", "stream", "equal"): 3,
+        ("openai-responses", "whole", "refused"): 1,
+        ("openai-responses", "error", "classified out_of_credit"): 1,
     }
     assert report["passed_over"] == 3
 

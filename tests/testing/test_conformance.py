@@ -7,7 +7,7 @@ from resilio.models import Answer, HttpRequest, Request
 from resilio.providers import REGISTRY, OpenAICodec
 from resilio.testing import Sample, check_codec, simulated_samples
 
-DIALECTS = {"anthropic": "anthropic", "gemini": "gemini"}
+DIALECTS = {"anthropic": "anthropic", "gemini": "gemini", "responses": "responses"}
 REQUESTS = [
     Request("chat", [{"role": "user", "content": "hi"}]),
     Request("chat", [{"role": "user", "content": "hi"}], {"temperature": 0.1, "tools": [], "max_tokens": 5}),

@@ -17,6 +17,7 @@ from resilio.models import Loss, Request
 from resilio.providers.anthropic.messages import Conversation, read_conversation
 from resilio.providers.anthropic.models import answers_by_tool, takes_sampling
 from resilio.providers.anthropic.thinking import add_thinking
+from resilio.providers.demand import KEPT_THERE, bound
 from resilio.providers.tools import Function, asked_format, choice, output_limit, tools
 
 __all__ = ["ANSWER_TOOL", "DEFAULT_MAX_TOKENS", "endpoint", "request_headers", "translate"]
@@ -89,9 +90,11 @@ def translate(request: Request, model: str, version: str, max_tokens: int) -> tu
 
 def _unknown(wire: Mapping[str, Any]) -> list[Loss]:
     """Fields nothing here takes."""
-    losses = []
+    losses = [*bound(wire)]
     for name, value in wire.items():
         if value is None or name in _TAKEN or name in _OWN or name in _HINTS or value in _SAYS_NOTHING.get(name, ()):
+            continue
+        if name in KEPT_THERE:
             continue
         losses.append(Loss(name, "one answer a request" if name == "n" else "there is no such field"))
     return losses

@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from resilio.models import Loss, Request
+from resilio.providers.demand import KEPT_THERE, bound
 from resilio.providers.gemini import models
 from resilio.providers.gemini.contents import read_conversation
 from resilio.providers.gemini.generation import GENERATION, generation_config
@@ -81,11 +82,16 @@ def translate(
 
 def _unknown(wire: Mapping[str, Any]) -> list[Loss]:
     """Fields nothing here takes."""
-    known = (_TAKEN, _HINTS, _OWN, GENERATION)
+    known = (_TAKEN, _HINTS, _OWN, GENERATION, KEPT_THERE)
     return [
-        Loss(name, "there is no such field")
-        for name, value in wire.items()
-        if value is not None and not any(name in names for names in known) and value not in _SAYS_NOTHING.get(name, ())
+        *bound(wire),
+        *(
+            Loss(name, "there is no such field")
+            for name, value in wire.items()
+            if value is not None
+            and not any(name in names for names in known)
+            and value not in _SAYS_NOTHING.get(name, ())
+        ),
     ]
 
 

@@ -15,7 +15,7 @@ from resilio.config import ProviderSettings, TargetSettings
 from resilio.errors import ProviderError
 from resilio.models import Answer, Embeddings, LimitReading, Loss, Request
 from resilio.providers.classify import error_of_response
-from resilio.providers.demand import estimate_tokens, needs
+from resilio.providers.demand import bound, estimate_tokens, needs
 from resilio.providers.headers import read_limits
 from resilio.providers.openai.answer import decode_answer
 from resilio.providers.openai.embedding import decode_embeddings, encode_embeddings
@@ -47,7 +47,8 @@ class OpenAICodec:
     def unsupported(
         self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
     ) -> tuple[Loss, ...]:
-        return ()  # callers speak this very dialect; what one server or model lacks only its own answer tells
+        # Callers speak this very dialect; what one server or model lacks only its own answer tells.
+        return bound(request.wire)
 
     encode = staticmethod(encode)
     needs = staticmethod(needs)

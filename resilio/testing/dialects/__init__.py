@@ -12,11 +12,12 @@ from resilio.testing.dialects.azure import Azure
 from resilio.testing.dialects.base import Dialect
 from resilio.testing.dialects.gemini import Gemini, GeminiArray
 from resilio.testing.dialects.openai import OpenAI
+from resilio.testing.dialects.responses import Responses
 
 __all__ = ["DIALECTS", "PLAIN", "Dialect", "dialect_of"]
 
 PLAIN: Final[Dialect] = OpenAI()
-DIALECTS: Final[tuple[Dialect, ...]] = (Azure(), PLAIN, Anthropic(), GeminiArray(), Gemini())
+DIALECTS: Final[tuple[Dialect, ...]] = (Azure(), PLAIN, Anthropic(), GeminiArray(), Gemini(), Responses())
 
 
 def dialect_of(path: str) -> Dialect:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 __all__ = ["ByPath", "Dialect", "Objection", "Said", "content_text", "prompt_text", "words"]
@@ -64,6 +64,8 @@ class Said:
     """What it thought; dialects that do not show it leave it out."""
     cache_written: tuple[int, int] = (0, 0)
     """Tokens of the prompt written to a cache for 5 minutes, and for an hour; `usage` counts them as input."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """The request, as `Dialect.neutral` gave it, for dialects whose answers repeat some of it."""
 
     def body(self) -> bytes:
         """The unary response."""
@@ -102,7 +104,7 @@ class Dialect(Protocol):
 
     @property
     def last(self) -> bytes:
-        """The frame that ends a stream: what the fault `Terminator` sends never, or twice."""
+        """The frame that ends a stream: what the fault `Terminator` sends never, or twice. Empty: there is none."""
         ...
 
     def headers(self, number: int) -> dict[str, str]:

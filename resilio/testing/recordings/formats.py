@@ -210,8 +210,56 @@ def _ends_generated(body: Mapping[str, Any]) -> bool:
     return any(candidate.get("finishReason") for candidate in body.get("candidates") or ())
 
 
+# --- OpenAI responses ----------------------------------------------------------------------------
+
+_RESPONSE_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+def _is_response(exchange: Exchange) -> bool:
+    if exchange.status >= 400:
+        return exchange.url.partition("?")[0].endswith("/responses") and "error" in exchange.first
+    first = exchange.first
+    return first.get("object") == "response" or str(first.get("type")).startswith("response.")
+
+
+def _read_response(exchange: Exchange) -> Reading:
+    from openai import omit
+    from openai._models import construct_type
+    from openai.lib.streaming.responses._responses import ResponseStreamState
+    from openai.types.responses import Response, ResponseStreamEvent
+
+    read: Any
+    if exchange.stream:
+        state: Any = ResponseStreamState(input_tools=omit, text_format=omit)
+        ends: list[Any] = []
+        for body in exchange.objects:
+            event: Any = construct_type(type_=ResponseStreamEvent, value=body)
+            told = state.handle_event(event)
+            ends += [each.response for each in told if each.type in _RESPONSE_ENDS]
+        read = ends[-1]
+    else:
+        read = construct_type(type_=Response, value=exchange.first)
+    if read.status not in ("completed", "incomplete"):
+        raise ValueError(f"status {read.status}: {read.error}")
+    calls = tuple(
+        (item.name, _arguments(item.arguments if item.type == "function_call" else item.input))
+        for item in read.output
+        if item.type in ("function_call", "custom_tool_call")
+    )
+    details = read.incomplete_details
+    reason = details.reason if details else "stop"
+    finish = {"max_output_tokens": "length", "max_messages": "length"}.get(reason, reason)
+    tokens = (read.usage.input_tokens, read.usage.output_tokens) if read.usage else (0, 0)
+    return Reading(read.output_text, calls, "tool_calls" if calls and finish == "stop" else finish, *tokens)
+
+
+def _ends_response(body: Mapping[str, Any]) -> bool:
+    return body.get("type") in _RESPONSE_ENDS
+
+
 FORMATS: Final = (
     Format("openai-chat", REGISTRY["openai"], _is_chat, _read_chat, _ends_chat),
     Format("anthropic", REGISTRY["anthropic"], _is_messages, _read_messages, _ends_messages),
     Format("gemini", REGISTRY["gemini"], _is_generated, _read_generated, _ends_generated),
+    Format("openai-responses", REGISTRY["responses"], _is_response, _read_response, _ends_response),
 )
