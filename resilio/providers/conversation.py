@@ -16,9 +16,10 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from resilio.models import Message
+from resilio.models import Loss, Message
 
 __all__ = [
+    "ANTHROPIC_FIELDS",
     "FOREIGN",
     "GIVEN_BACK",
     "Call",
@@ -29,6 +30,7 @@ __all__ = [
     "Text",
     "Turn",
     "arguments_object",
+    "foreign_losses",
     "parse_data_url",
     "walk",
     "without_foreign",
@@ -49,6 +51,11 @@ GIVEN_BACK: Final = "reasoning_given_back"
 
 FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "responses_output", "thinking_blocks", GIVEN_BACK})
 """Fields of an assistant's message that only one dialect reads; all others leave them out without a word."""
+ANTHROPIC_FIELDS: Final = "anthropic_fields"
+"""A field of a request that holds fields which Anthropic alone has, as its own callers wrote them: its targets are sent
+those in place of what they were translated to."""
+_TRANSLATED: Final = frozenset({"cache_control", "diagnostics", "metadata", "output_config", "thinking"})
+"""Of those, the ones that are hints, or stand in the request in OpenAI's form too."""
 
 
 class Text(NamedTuple):
@@ -178,6 +185,18 @@ def _native(message: Mapping[str, Any], signatures: bool) -> dict[str, Any]:
             for call in calls
         ]
     return made
+
+
+def foreign_losses(wire: Mapping[str, Any]) -> tuple[Loss, ...]:
+    """What a request of a caller of Anthropic's dialect loses at a target of any other."""
+    own = wire.get(ANTHROPIC_FIELDS)
+    if not isinstance(own, Mapping):
+        return ()
+    return tuple(
+        Loss(f"{ANTHROPIC_FIELDS}.{name}", "Anthropic alone has it", needed=name in ("container", "mcp_servers"))
+        for name in own
+        if name not in _TRANSLATED
+    )
 
 
 def _pair(turn: Turn, open_calls: list[Call], names: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from resilio.wire.anthropic import AnthropicDialect, AnthropicEncoder
+from resilio.wire.anthropic import AnthropicDialect, AnthropicEncoder, NotMessages, read_messages
 from resilio.wire.base import CallerDialect, HttpAnswer, StreamEncoder
 from resilio.wire.faults import Fault, fault_of
 from resilio.wire.openai import OpenAIDialect, OpenAIEncoder
@@ -24,10 +24,12 @@ __all__ = [
     "CallerDialect",
     "Fault",
     "HttpAnswer",
+    "NotMessages",
     "OpenAIDialect",
     "OpenAIEncoder",
     "StreamEncoder",
     "fault_of",
+    "read_messages",
     "reply_headers",
     "story_of",
 ]

@@ -11,7 +11,7 @@ from test_wire_round_trips import CHUNKS, REPLY
 
 from resilio.errors import ErrorClass, MailboxFull, ProviderError, StreamBroken
 from resilio.models import Chunk, ToolCall, Usage
-from resilio.wire import DIALECTS
+from resilio.wire import DIALECTS, read_messages
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_loop]
 
@@ -238,3 +238,19 @@ async def test_a_forced_call_ends_in_the_word_each_sdk_waits_for():
         assert (await it.ask()).choices[0].finish_reason == "stop"
         got = await it.ask_anthropic()
         assert (got.stop_reason, got.content[0].input) == ("tool_use", {})
+
+
+async def test_the_next_round_of_anthropics_sdk_is_read_with_all_that_came():
+    signed = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+    call = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"x": 1}}
+    raw = {"type": "message", "content": [signed, call], "stop_reason": "tool_use"}
+    said = reply("", "tool_calls", reasoning="Hm.", tool_calls=(ToolCall("toolu_1", "f", '{"x": 1}'),), raw=raw)
+    async with Gateway(said) as it:
+        got = await it.ask_anthropic()
+        result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "8"}]}
+        await it.anthropic.messages.create(model="chat", max_tokens=9, messages=[*HELLO, got.to_param(), result])
+        asked = read_messages(it.bodies[-1])
+    _, turn, answer = asked.messages
+    assert turn["anthropic_content"] == [signed, call]
+    assert turn["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"x":1}'}
+    assert (answer["role"], answer["tool_call_id"], answer["content"]) == ("tool", "toolu_1", "8")

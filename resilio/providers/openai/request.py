@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from resilio.config import TargetSettings
 from resilio.models import HttpRequest, Request
-from resilio.providers.conversation import without_foreign
+from resilio.providers.conversation import ANTHROPIC_FIELDS, without_foreign
 from resilio.providers.encoding import dumps
 from resilio.providers.prefix import help_the_cache
 
@@ -66,6 +66,7 @@ def body_of(
     body: dict[str, Any] = {"model": None, "messages": None, **wire}
     body["model"] = model
     body["messages"] = without_foreign(request.messages, signatures=_is_google(base_url))
+    body.pop(ANTHROPIC_FIELDS, None)
     if cache:
         help_the_cache(body, request, base_url)
     if stream:

@@ -1,4 +1,4 @@
-"""Anthropic's Messages as resilio's own clients see them: `answer` and `stream` write."""
+"""Anthropic's Messages as resilio's own clients see them: `answer` and `stream` write, `request` reads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import orjson
 
 from resilio.models import Reply
 from resilio.wire.anthropic.answer import error_body, message_of
+from resilio.wire.anthropic.request import MessagesCall, NotMessages, read_messages
 from resilio.wire.anthropic.stream import AnthropicEncoder
 from resilio.wire.base import HttpAnswer
 from resilio.wire.faults import fault_of
 from resilio.wire.story import reply_headers
 
-__all__ = ["AnthropicDialect", "AnthropicEncoder", "message_of"]
+__all__ = ["AnthropicDialect", "AnthropicEncoder", "MessagesCall", "NotMessages", "message_of", "read_messages"]
 
 JSON: Final = "application/json"
 
