@@ -37,7 +37,7 @@ from resilio.errors import (
 )
 from resilio.wire.story import RETRY_AFTER
 
-__all__ = ["FAULTS", "LONGEST_WAIT", "Fault", "Row", "fault_of"]
+__all__ = ["CLASSES", "FAULTS", "LONGEST_WAIT", "TYPES", "Fault", "Row", "fault_of"]
 
 LONGEST_WAIT: Final = 120.0
 """Seconds. The OpenAI SDK does not retry after a longer one, and Anthropic's sleeps through any: so a longer one is no
@@ -92,7 +92,7 @@ FAULTS: Final[Mapping[str, Row]] = {
 }  # fmt: skip
 """By kind."""
 
-_CLASSES: Final[Mapping[ErrorClass, str]] = {
+CLASSES: Final[Mapping[ErrorClass, str]] = {
     ErrorClass.CONNECT: "failed",
     ErrorClass.FIRST_TOKEN: "timed out",
     ErrorClass.IDLE: "timed out",
@@ -113,7 +113,7 @@ _CLASSES: Final[Mapping[ErrorClass, str]] = {
 }
 """The kind of an error that a provider's answer, or its lack, was put into."""
 
-_TYPES: Final[tuple[tuple[type[ResilioError], str], ...]] = (
+TYPES: Final[tuple[tuple[type[ResilioError], str], ...]] = (
     (AnswerUnfit, "failed"),
     (UnknownRoute, "unknown route"),
     (MalformedRequest, "invalid"),
@@ -178,10 +178,10 @@ def _kind(error: BaseException) -> str:
     if isinstance(error, StreamBroken) and isinstance(error.__cause__, ResilioError):
         return _kind(error.__cause__)
     if isinstance(error, ProviderError | TransportError):
-        return _CLASSES[error.error_class]
+        return CLASSES[error.error_class]
     if isinstance(error, Exhausted):
         return _exhausted(error)
-    for kind, name in _TYPES:
+    for kind, name in TYPES:
         if isinstance(error, kind):
             return name
     if isinstance(error, CheckDenied):
@@ -192,4 +192,4 @@ def _kind(error: BaseException) -> str:
 def _exhausted(error: Exhausted) -> str:
     """What all attempts had in common says more than that nobody is left."""
     classes = {attempt.error_class for attempt in error.attempts if attempt.error_class}
-    return _CLASSES[ErrorClass(classes.pop())] if len(classes) == 1 else "unavailable"
+    return CLASSES[ErrorClass(classes.pop())] if len(classes) == 1 else "unavailable"

@@ -73,4 +73,7 @@ def _value(value: Any) -> str:
         return f"{value:.10f}".rstrip("0").rstrip(".")  # never 1e-06, which few parsers of decimals take
     if isinstance(value, list):
         return "; ".join(_value(each) for each in value)[:1000]
-    return quote(str(value), safe=_READABLE).strip()
+    text = str(value)
+    if not (text.isascii() and text.isprintable() and "%" not in text):
+        text = quote(text, safe=_READABLE)
+    return text.strip()

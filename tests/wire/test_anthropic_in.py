@@ -265,16 +265,8 @@ json_values = st.recursive(
 
 
 FIELDS = [
-    "messages",
-    "system",
-    "tools",
-    "tool_choice",
-    "output_config",
-    "thinking",
-    "stream",
-    "metadata",
-    "service_tier",
-]
+    "messages", "system", "tools", "tool_choice", "output_config", "thinking", "stream", "metadata", "service_tier",
+]  # fmt: skip
 
 
 @given(json_values, st.sampled_from(FIELDS))
