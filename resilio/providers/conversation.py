@@ -22,6 +22,7 @@ __all__ = [
     "ANTHROPIC_FIELDS",
     "FOREIGN",
     "GIVEN_BACK",
+    "HINTS",
     "Call",
     "Media",
     "Native",
@@ -34,6 +35,7 @@ __all__ = [
     "parse_data_url",
     "walk",
     "without_foreign",
+    "without_hints",
 ]
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -49,8 +51,12 @@ ROLES: Final[Mapping[str, Role]] = {
 GIVEN_BACK: Final = "reasoning_given_back"
 """Reasoning that its server (DeepSeek) wants back with the tool calls it led to."""
 
-FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "responses_output", "thinking_blocks", GIVEN_BACK})
-"""Fields of an assistant's message that only one dialect reads; all others leave them out without a word."""
+FOREIGN: Final = frozenset({
+    "anthropic_content", "gemini_content", "is_error", "responses_output", "thinking_blocks", GIVEN_BACK,
+})  # fmt: skip
+"""Fields of a message that only one dialect reads; all others leave them out without a word."""
+HINTS: Final = frozenset({"cache_control", "citations", "context"})
+"""Fields of a part, a tool's result or a tool that change no answer where they are not known."""
 ANTHROPIC_FIELDS: Final = "anthropic_fields"
 """A field of a request that holds fields which Anthropic alone has, as its own callers wrote them: its targets are sent
 those in place of what they were translated to."""
@@ -185,6 +191,24 @@ def _native(message: Mapping[str, Any], signatures: bool) -> dict[str, Any]:
             for call in calls
         ]
     return made
+
+
+def without_hints(given: Any) -> Any:
+    """Messages or tools without the hints of Anthropic's dialect; the very same object where there are none.
+
+    Many servers of OpenAI's dialect read them (OpenRouter), and most pass over them; OpenAI's own is strict.
+    """
+    if isinstance(given, Mapping):
+        content = given.get("content")
+        inner = without_hints(content)
+        if HINTS.isdisjoint(given) and inner is content:
+            return given
+        kept = {name: value for name, value in given.items() if name not in HINTS}
+        return kept if inner is content else {**kept, "content": inner}
+    if not isinstance(given, list | tuple):
+        return given
+    made = [without_hints(each) for each in given]
+    return given if all(new is old for new, old in zip(made, given, strict=True)) else made
 
 
 def foreign_losses(wire: Mapping[str, Any]) -> tuple[Loss, ...]:

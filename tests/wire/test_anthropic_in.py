@@ -41,14 +41,13 @@ def asked(*messages, **more):
     return {"model": "claude-sonnet-5-5", "max_tokens": 100, "messages": list(messages) or [user(text("Hi"))], **more}
 
 
-def sent(codec, body):
+def sent(codec, body, base_url="https://api.openai.com/v1"):
     """What a target of this codec is sent, and what is lost on the way."""
     read = read_messages(body)
     request = Request(read.model, read.messages, read.wire)
     target = TargetSettings(provider="a", model=read.model)
     made = codec.encode(
-        request, target, base_url="https://api.openai.com/v1", key="sk", headers={}, stream=read.stream,
-        max_output_tokens=None,
+        request, target, base_url=base_url, key="sk", headers={}, stream=read.stream, max_output_tokens=None,
     )  # fmt: skip
     return json.loads(made.body), [its.path for its in codec.unsupported(request, target, max_output_tokens=None)]
 
@@ -202,6 +201,21 @@ def test_what_only_anthropic_can_do_is_a_loss_elsewhere():
         "anthropic_fields.mcp_servers",
         "anthropic_fields.speed",
     ]
+
+
+def test_openai_is_not_sent_hints_that_only_others_read():
+    hinted = asked(
+        user(text("Hi", cache_control=CACHED)), assistant(CALL),
+        user({**RESULT, "is_error": False, "cache_control": CACHED, "content": [text("8", cache_control=CACHED)]}),
+        system=[text("Long.", cache_control=CACHED)], tools=[{**TOOL, "cache_control": CACHED}],
+    )  # fmt: skip
+    made, lost = to_openai(hinted)
+    assert "cache_control" not in json.dumps(made)
+    assert "is_error" not in json.dumps(made)
+    assert lost == []
+    made, _ = sent(OpenAICodec("openai"), hinted, base_url="https://openrouter.ai/api/v1")
+    assert json.dumps(made).count("cache_control") == 5
+    assert to_anthropic(hinted) == (hinted, [])
 
 
 def test_a_document_has_a_name_where_openai_wants_one():

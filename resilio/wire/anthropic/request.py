@@ -157,10 +157,7 @@ def _result(block: Mapping[str, Any], path: str) -> dict[str, Any]:
     elif not isinstance(content, str | None):
         raise NotMessages(f"{path}.content", "it is neither text nor a list of blocks")
     made: dict[str, Any] = {"role": "tool", "tool_call_id": block["tool_use_id"], "content": content or ""}
-    if block.get("is_error"):
-        made["is_error"] = True
-    if block.get("cache_control") is not None:
-        made["cache_control"] = block["cache_control"]
+    made.update((name, block[name]) for name in ("is_error", "cache_control") if block.get(name) is not None)
     return made
 
 
