@@ -142,6 +142,31 @@ def test_a_stream_that_another_target_went_on_with_has_all_its_text():
     assert found not in got.content
 
 
+def test_blocks_of_the_next_target_are_not_taken_for_those_that_broke():
+    before, _ = heard("anthropic", theirs.stream(*theirs.events_of(theirs.message(theirs.text("One "), theirs.SEARCH))))
+    broken = before[: next(n for n, chunk in enumerate(before) if (chunk.raw or {}).get("index") == 1) + 2]
+    whole = theirs.message(theirs.text("part "), theirs.thinking("Hm."), theirs.text("more."))
+    after, made = heard("anthropic", theirs.stream(*theirs.events_of(whole)))
+    written = told("anthropic", [*broken, *after], reply("One part more.", raw=made.raw))
+    assert_well_formed(written)
+    assert [block.type for block in of_sdk(written).content] == [
+        "text", "server_tool_use", "text", "thinking", "text",
+    ]  # fmt: skip
+    assert of_sdk(written).content[3].signature == "c2ln"
+
+
+def test_a_reply_that_differs_from_what_its_provider_wrote_is_told_as_it_is():
+    raw = theirs.message(theirs.text("Your key is 123."), theirs.WEATHER, stop="tool_use")
+    call = ToolCall("toolu_1", "get_weather", '{"city": "Oslo"}')
+    for made in (
+        reply("Your key is 123.", "tool_calls", tool_calls=(call,), raw=raw),
+        reply("Your key is [].", raw=raw),
+    ):
+        body = json.loads(DIALECTS["anthropic"].reply(made, model="m", created=1).body)
+        assert body["content"][0]["text"] == made.text
+        assert [block["input"] for block in body["content"][1:]] == [{"city": "Oslo"}] * len(made.tool_calls)
+
+
 @given(st.data())
 def test_events_are_well_formed_whatever_the_chunks_are(data):
     """Also chunks of no provider: names that never come, calls after the end of calls, raw of either dialect."""

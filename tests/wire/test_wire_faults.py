@@ -155,6 +155,8 @@ def test_what_was_tried_already_is_not_to_be_tried_again():
     assert headers == {
         "x-should-retry": "false", "retry-after": "3", "retry-after-ms": "2500", "x-resilio-retry-after": "2.500",
     }  # fmt: skip
+    assert fault_of(exhausted("server_error", "throttled")).headers() == {"x-should-retry": "false"}
+    assert fault_of(exhausted()).headers() == {}
     assert fault_of(of(ErrorClass.CALLER)).headers() == {"x-should-retry": "false"}
 
 
