@@ -11,6 +11,7 @@ from providers.chat_requests import HELLO, PNG, REQUESTS
 
 from resilio.config import TargetSettings
 from resilio.models import Request
+from resilio.providers import REGISTRY
 from resilio.providers.anthropic import AnthropicCodec
 from resilio.providers.openai import OpenAICodec
 from resilio.wire import NotMessages, fault_of, read_messages
@@ -191,6 +192,25 @@ def test_another_target_is_asked_in_openais_words():
     assert made["reasoning_effort"] == "low"
     made, _ = to_openai(LOSSLESS["user"])
     assert (made["user"], made["stream"]) == ("u1", True)
+
+
+@pytest.mark.parametrize("kind", sorted(set(REGISTRY) - {"anthropic"}))
+def test_no_other_kind_of_provider_sees_fields_of_anthropics_own(kind):
+    def told(body):
+        read = read_messages(body)
+        request = Request(read.model, read.messages, read.wire)
+        return [
+            its.path
+            for its in REGISTRY[kind].unsupported(
+                request, TargetSettings(provider="a", model="m"), max_output_tokens=None
+            )
+            if its.path.startswith("anthropic_fields")
+        ]
+
+    assert told(LOSSLESS["adaptive"]) == []
+    assert "anthropic_fields.mcp_servers" in told(LOSSLESS["its own fields"])
+    made = sent(REGISTRY[kind], LOSSLESS["its own fields"], base_url="https://a.test/v1")[0]
+    assert "anthropic_fields" not in json.dumps(made)
 
 
 def test_what_only_anthropic_can_do_is_a_loss_elsewhere():
