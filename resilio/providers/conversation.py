@@ -16,11 +16,13 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from resilio.models import Message
+from resilio.models import Loss, Message
 
 __all__ = [
+    "ANTHROPIC_FIELDS",
     "FOREIGN",
     "GIVEN_BACK",
+    "HINTS",
     "Call",
     "Media",
     "Native",
@@ -29,9 +31,11 @@ __all__ = [
     "Text",
     "Turn",
     "arguments_object",
+    "foreign_losses",
     "parse_data_url",
     "walk",
     "without_foreign",
+    "without_hints",
 ]
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -47,8 +51,17 @@ ROLES: Final[Mapping[str, Role]] = {
 GIVEN_BACK: Final = "reasoning_given_back"
 """Reasoning that its server (DeepSeek) wants back with the tool calls it led to."""
 
-FOREIGN: Final = frozenset({"anthropic_content", "gemini_content", "responses_output", "thinking_blocks", GIVEN_BACK})
-"""Fields of an assistant's message that only one dialect reads; all others leave them out without a word."""
+FOREIGN: Final = frozenset({
+    "anthropic_content", "gemini_content", "is_error", "responses_output", "thinking_blocks", GIVEN_BACK,
+})  # fmt: skip
+"""Fields of a message that only one dialect reads; all others leave them out without a word."""
+HINTS: Final = frozenset({"cache_control", "citations", "context"})
+"""Fields of a part, a tool's result or a tool that change no answer where they are not known."""
+ANTHROPIC_FIELDS: Final = "anthropic_fields"
+"""A field of a request that holds fields which Anthropic alone has, as its own callers wrote them: its targets are sent
+those in place of what they were translated to."""
+_TRANSLATED: Final = frozenset({"cache_control", "diagnostics", "metadata", "output_config", "thinking"})
+"""Of those, the ones that are hints, or stand in the request in OpenAI's form too."""
 
 
 class Text(NamedTuple):
@@ -178,6 +191,36 @@ def _native(message: Mapping[str, Any], signatures: bool) -> dict[str, Any]:
             for call in calls
         ]
     return made
+
+
+def without_hints(given: Any) -> Any:
+    """Messages or tools without the hints of Anthropic's dialect; the very same object where there are none.
+
+    Many servers of OpenAI's dialect read them (OpenRouter), and most pass over them; OpenAI's own is strict.
+    """
+    if isinstance(given, Mapping):
+        content = given.get("content")
+        inner = without_hints(content)
+        if HINTS.isdisjoint(given) and inner is content:
+            return given
+        kept = {name: value for name, value in given.items() if name not in HINTS}
+        return kept if inner is content else {**kept, "content": inner}
+    if not isinstance(given, list | tuple):
+        return given
+    made = [without_hints(each) for each in given]
+    return given if all(new is old for new, old in zip(made, given, strict=True)) else made
+
+
+def foreign_losses(wire: Mapping[str, Any]) -> tuple[Loss, ...]:
+    """What a request of a caller of Anthropic's dialect loses at a target of any other."""
+    own = wire.get(ANTHROPIC_FIELDS)
+    if not isinstance(own, Mapping):
+        return ()
+    return tuple(
+        Loss(f"{ANTHROPIC_FIELDS}.{name}", "Anthropic alone has it", needed=name in ("container", "mcp_servers"))
+        for name in own
+        if name not in _TRANSLATED
+    )
 
 
 def _pair(turn: Turn, open_calls: list[Call], names: Mapping[str, str]) -> None:

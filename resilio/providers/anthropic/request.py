@@ -17,6 +17,7 @@ from resilio.models import Loss, Request
 from resilio.providers.anthropic.messages import Conversation, read_conversation
 from resilio.providers.anthropic.models import answers_by_tool, takes_sampling
 from resilio.providers.anthropic.thinking import add_thinking
+from resilio.providers.conversation import ANTHROPIC_FIELDS
 from resilio.providers.demand import KEPT_THERE, bound
 from resilio.providers.tools import Function, asked_format, choice, output_limit, tools
 
@@ -43,6 +44,8 @@ _TAKEN: Final = frozenset({
     "reasoning_effort", "response_format", "service_tier", "stop", "system", "temperature", "tool_choice", "tools",
     "top_k", "top_p", "user",
 })  # fmt: skip
+_TRANSLATED: Final = frozenset({ANTHROPIC_FIELDS, "reasoning_effort"})
+"""Not read where a caller's own fields say the same better."""
 _SAYS_NOTHING: Final[Mapping[str, tuple[Any, ...]]] = {
     "n": (1,),
     "logprobs": (False,),
@@ -65,7 +68,7 @@ def translate(request: Request, model: str, version: str, max_tokens: int) -> tu
         version: Of the API.
         max_tokens: Where the caller set no limit of their own.
     """
-    wire = request.wire
+    wire = _own_words(request.wire)
     talk = read_conversation(request.messages)
     limit = output_limit(wire)
     body: dict[str, Any] = {"model": model, "max_tokens": max_tokens if limit is None else limit}
@@ -86,6 +89,14 @@ def translate(request: Request, model: str, version: str, max_tokens: int) -> tu
     _add_sampling(body, wire, version, talk.losses)
     talk.losses.extend(_unknown(wire))
     return body, tuple(talk.losses)
+
+
+def _own_words(wire: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields, those of a caller of this very dialect as they were written."""
+    own = wire.get(ANTHROPIC_FIELDS)
+    if not isinstance(own, Mapping):
+        return wire
+    return {**{name: value for name, value in wire.items() if name not in _TRANSLATED}, **own}
 
 
 def _unknown(wire: Mapping[str, Any]) -> list[Loss]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from resilio.models import Loss, Request
+from resilio.providers.conversation import ANTHROPIC_FIELDS, foreign_losses
 from resilio.providers.demand import KEPT_THERE, bound
 from resilio.providers.gemini import models
 from resilio.providers.gemini.contents import read_conversation
@@ -39,7 +40,8 @@ _OWN_TOOLS: Final = frozenset({
     "computerUse", "computer_use", "retrieval", "enterpriseWebSearch", "enterprise_web_search",
 })  # fmt: skip
 _HINTS: Final = frozenset({
-    "metadata", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier",
+    ANTHROPIC_FIELDS, "metadata", "prediction",
+    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier",
     "store", "stream", "stream_options", "user",
 })  # fmt: skip
 """Change no answer, so they are left out without a word."""
@@ -77,6 +79,7 @@ def translate(
         body["generationConfig"] = config
     _add_tier(body, wire, losses)
     losses.extend(_unknown(wire))
+    losses.extend(foreign_losses(wire))
     return body, tuple(losses)
 
 

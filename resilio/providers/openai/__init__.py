@@ -15,6 +15,7 @@ from resilio.config import ProviderSettings, TargetSettings
 from resilio.errors import ProviderError
 from resilio.models import Answer, Embeddings, LimitReading, Loss, Request
 from resilio.providers.classify import error_of_response
+from resilio.providers.conversation import foreign_losses
 from resilio.providers.demand import bound, estimate_tokens, needs
 from resilio.providers.headers import read_limits
 from resilio.providers.openai.answer import decode_answer
@@ -47,8 +48,9 @@ class OpenAICodec:
     def unsupported(
         self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
     ) -> tuple[Loss, ...]:
-        # Callers speak this very dialect; what one server or model lacks only its own answer tells.
-        return bound(request.wire)
+        # Callers speak this very dialect, or another that was read as this; what one server or model lacks only its own
+        # answer tells.
+        return bound(request.wire) + foreign_losses(request.wire)
 
     encode = staticmethod(encode)
     needs = staticmethod(needs)

@@ -56,7 +56,7 @@ class PresetCodec(OpenAICodec):
     def unsupported(
         self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
     ) -> tuple[Loss, ...]:
-        return self._adapted(request)[1]
+        return self._adapted(request)[1] + super().unsupported(request, target, max_output_tokens=max_output_tokens)
 
     def encode(
         self,

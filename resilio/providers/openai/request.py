@@ -16,13 +16,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from resilio.config import TargetSettings
 from resilio.models import HttpRequest, Request
-from resilio.providers.conversation import without_foreign
+from resilio.providers.conversation import ANTHROPIC_FIELDS, without_foreign, without_hints
 from resilio.providers.encoding import dumps
 from resilio.providers.prefix import help_the_cache
 
 __all__ = ["body_of", "encode", "endpoint", "request_headers"]
 
 _PATH: Final = "/chat/completions"
+_NEW_LIMIT: Final = "max_completion_tokens"
 
 
 def encode(
@@ -66,6 +67,7 @@ def body_of(
     body: dict[str, Any] = {"model": None, "messages": None, **wire}
     body["model"] = model
     body["messages"] = without_foreign(request.messages, signatures=_is_google(base_url))
+    body.pop(ANTHROPIC_FIELDS, None)
     if cache:
         help_the_cache(body, request, base_url)
     if stream:
@@ -76,6 +78,8 @@ def body_of(
     else:
         body.pop("stream", None)
         body.pop("stream_options", None)
+    if limit_field == _NEW_LIMIT:  # OpenAI's own servers
+        body.update((name, without_hints(body[name])) for name in ("messages", "tools") if name in body)
     if max_output_tokens is not None and wire.get("max_tokens") is None and wire.get("max_completion_tokens") is None:
         body[limit_field] = max_output_tokens
     return body
@@ -94,7 +98,7 @@ def endpoint(base_url: str, path: str = _PATH) -> tuple[str, str]:
     new_name = host == "api.openai.com" or host.endswith(".api.openai.com")
     new_name = new_name or (host.endswith(".openai.azure.com") and "/openai/v1" in parts.path)
     url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
-    return url, "max_completion_tokens" if new_name else "max_tokens"
+    return url, _NEW_LIMIT if new_name else "max_tokens"
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from resilio.models import Loss, Request
+from resilio.providers.conversation import ANTHROPIC_FIELDS, foreign_losses
 from resilio.providers.responses.items import Conversation, read_conversation
 from resilio.providers.responses.models import reasons
 from resilio.providers.tools import Function, Other, choice, output_limit, tools
@@ -34,7 +35,7 @@ _TAKEN: Final = frozenset({
     "messages", "model", "reasoning", "reasoning_effort", "response_format", "store", "text", "tool_choice", "tools",
     "top_logprobs", "verbosity",
 })  # fmt: skip
-_HINTS: Final = frozenset({"prediction", "stream", "stream_options"})
+_HINTS: Final = frozenset({ANTHROPIC_FIELDS, "prediction", "stream", "stream_options"})
 """Change no answer, so they are left out without a word; see `stream_options`, of which a part is sent."""
 _SAYS_NOTHING: Final[Mapping[str, tuple[Any, ...]]] = {
     "n": (1,),
@@ -79,7 +80,7 @@ def translate(request: Request, model: str, who: str, limit: int | None) -> tupl
 
 def _unknown(wire: Mapping[str, Any]) -> list[Loss]:
     """Fields nothing here takes."""
-    losses = []
+    losses = [*foreign_losses(wire)]
     for name, value in wire.items():
         known = name in _TAKEN or name in _AS_THEY_CAME or name in _HINTS
         if value is None or known or value in _SAYS_NOTHING.get(name, ()):
