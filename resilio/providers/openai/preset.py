@@ -14,7 +14,6 @@ from resilio.config import ProviderSettings, TargetSettings
 from resilio.config.kinds import KINDS
 from resilio.models import Answer, HttpRequest, Loss, Request
 from resilio.providers.conversation import GIVEN_BACK
-from resilio.providers.demand import bound
 from resilio.providers.encoding import dumps
 from resilio.providers.openai import OpenAICodec
 from resilio.providers.openai.embedding import encode_embeddings
@@ -49,8 +48,7 @@ class PresetCodec(OpenAICodec):
         """Once a request and kind; what is returned is shared, and not to be changed."""
         found: tuple[Request, tuple[Loss, ...]] | None = request.translations.get(self.kind)
         if found is None:
-            adapted, losses = self._quirks.adapted(request)
-            found = request.translations[self.kind] = adapted, (*bound(request.wire), *losses)
+            found = request.translations[self.kind] = self._quirks.adapted(request)
         return found
 
     def unsupported(
