@@ -178,6 +178,46 @@ def test_an_hour_never_comes_after_five_minutes(theirs, ours):
     assert found == ours
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [("1h", "5m"), ("5m", "1h")])
+def test_an_hour_for_the_whole_request_never_comes_after_five_minutes(theirs, ours):
+    body = sent(talk(4), tools=TOOLS, ttl=ours, cache_control={"type": "ephemeral", "ttl": theirs})
+    found = [ttl for _, ttl in breakpoints(body)]
+    assert len(found) == 4
+    assert found == sorted(found), "the server refuses the other order"
+    assert found[-1] == theirs
+
+
+@pytest.mark.parametrize("theirs", ["5m", "1h"])
+def test_the_lifetime_of_a_mark_inside_a_tools_result_is_followed(theirs):
+    call = {"id": "c1", "type": "function", "function": {"name": "search", "arguments": "{}"}}
+    result = {"role": "tool", "tool_call_id": "c1", "content": with_mark("found", theirs)}
+    messages = [*talk(1), {"role": "assistant", "content": None, "tool_calls": [call]}, result]
+    messages += [turn(8, "answer", "assistant"), turn(9)]
+    body = sent(messages, tools=TOOLS, ttl="1h" if theirs == "5m" else "5m")
+    (inner,) = body["messages"][2]["content"][0]["content"]
+    assert inner["cache_control"].get("ttl", "5m") == theirs
+    before = {ttl for at, ttl in breakpoints(body) if at < len(list(read_order(body))) - 1}
+    assert before == {"1h"}, "all before it last an hour: either they have to, or they were to"
+    assert breakpoints(body)[-1][1] == "5m"
+
+
+def test_marks_inside_a_document_count():
+    source = {"type": "content", "content": [*with_mark("one"), *with_mark("two"), *with_mark("three")]}
+    messages = [{"role": "user", "content": [{"type": "document", "source": source}, {"type": "text", "text": LONG}]}]
+    assert len(marked(sent([*messages, turn(1, "answer", "assistant"), turn(2)], tools=TOOLS))) == 1
+
+
+BLANKS = [[{"type": "text", "text": LONG}, {"type": "text", "text": " "}], ""]
+
+
+@pytest.mark.parametrize("system", BLANKS, ids=["a blank block", "no text"])
+def test_text_of_nothing_bears_no_mark(system):
+    body = sent(talk(2, system=None), tools=TOOLS, system=system)
+    assert len(breakpoints(body)) >= 3
+    for _, block in read_order(body):
+        assert "cache_control" not in block or str(block.get("text", "x")).strip()
+
+
 def test_where_a_turn_has_more_blocks_than_the_server_looks_back_the_turn_before_is_marked():
     calls = [{"id": f"c{n}", "type": "function", "function": {"name": "search", "arguments": "{}"}} for n in range(12)]
     results = [{"role": "tool", "tool_call_id": call["id"], "content": "found"} for call in calls]

@@ -17,7 +17,7 @@ there. Source: Anthropic's page on prompt caching (November 2026). Pure; what it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from resilio.providers.prefix import stable_tools
@@ -60,14 +60,14 @@ def with_breakpoints(body: Mapping[str, Any], *, minimum: int, ttl: str, session
     if made.get("tools"):
         made["tools"] = stable_tools(made["tools"])
     blocks = dict(_blocks(made))
-    theirs = {place: mark for place, block in blocks.items() if (mark := _ttl(block)) is not None}
+    theirs = list(_theirs(made, blocks))
     automatic = body.get("cache_control") is not None
-    free = MOST - sum(map(_marks, blocks.values())) - automatic
+    free = MOST - len(theirs)
     enough = _first_enough(blocks, minimum) if free > 0 else None
     if enough is None:
         return made
     wanted = _wanted(made["messages"], blocks, session=session, automatic=automatic)
-    ours = [place for place in wanted if place >= enough and place not in theirs]
+    ours = [place for place in wanted if place >= enough and _ttl(blocks[place]) is None]
     _mark(made, {place: _allowed_ttl(place, ttl, theirs) for place in ours[:free]})
     return made
 
@@ -96,14 +96,26 @@ def _ttl(block: Block) -> str | None:
     return str(mark.get("ttl") or "5m") if isinstance(mark, Mapping) else "5m"
 
 
-def _marks(block: Block) -> int:
-    """Breakpoints on a block and in it: results of tools hold blocks of their own."""
-    inner = block.get("content")
-    return (block.get("cache_control") is not None) + (
-        sum(isinstance(each, Mapping) and each.get("cache_control") is not None for each in inner)
-        if isinstance(inner, list)
-        else 0
-    )
+def _theirs(body: Mapping[str, Any], blocks: Mapping[_Place, Block]) -> Iterator[tuple[_Place, str]]:
+    """The caller's own breakpoints and their lifetimes: on blocks, in them, and the one for the whole request.
+
+    That one stands at the end of the last block.
+    """
+    for place, block in blocks.items():
+        for each in (block, *_inner(block)):
+            if (ttl := _ttl(each)) is not None:
+                yield place, ttl
+    if (ttl := _ttl(body)) is not None:
+        yield _Place(len(body["messages"]), 0), ttl
+
+
+def _inner(block: Block) -> Iterator[Block]:
+    """Blocks in a block: results of tools have some, and documents that are made of them."""
+    source = block.get("source")
+    for holder in (block, source):
+        within = holder.get("content") if isinstance(holder, Mapping) else None
+        if isinstance(within, list):
+            yield from (each for each in within if isinstance(each, Mapping))
 
 
 def _first_enough(blocks: dict[_Place, Block], minimum: int) -> _Place | None:
@@ -155,8 +167,10 @@ def _turns(messages: list[Mapping[str, Any]]) -> list[_Place]:
     for section, message in enumerate(messages):
         if message["role"] == "user":
             markable = [
-                number for number, block in enumerate(message["content"]) if block.get("type") in _MARKABLE
-            ]  # fmt: skip
+                number
+                for number, block in enumerate(message["content"])
+                if block.get("type") in _MARKABLE and not _is_blank(block)
+            ]
             if markable:
                 found.append(_Place(section, markable[-1]))
     return found
@@ -165,8 +179,18 @@ def _turns(messages: list[Mapping[str, Any]]) -> list[_Place]:
 def _last(blocks: dict[_Place, Block], section: int) -> _Place | None:
     """The last block there that may bear a breakpoint: a tool that is loaded when it is asked for may not."""
     return next(
-        (at for at in reversed(blocks) if at.section == section and blocks[at].get("defer_loading") is not True), None
+        (
+            at
+            for at in reversed(blocks)
+            if at.section == section and blocks[at].get("defer_loading") is not True and not _is_blank(blocks[at])
+        ),
+        None,
     )
+
+
+def _is_blank(block: Block) -> bool:
+    """Text of nothing: a breakpoint on it is a 400."""
+    return block.get("type") == "text" and not str(block.get("text") or "").strip()
 
 
 def _between(blocks: dict[_Place, Block], one: _Place, other: _Place) -> int:
@@ -174,10 +198,11 @@ def _between(blocks: dict[_Place, Block], one: _Place, other: _Place) -> int:
     return sum(one < place <= other for place in blocks)
 
 
-def _allowed_ttl(place: _Place, ttl: str, theirs: Mapping[_Place, str]) -> str:
-    if any(other > place and its == "1h" for other, its in theirs.items()):
+def _allowed_ttl(place: _Place, ttl: str, theirs: Sequence[tuple[_Place, str]]) -> str:
+    """An hour may not come after five minutes; what stands in a block comes before its end."""
+    if any(other > place and its == "1h" for other, its in theirs):
         return "1h"
-    return "5m" if any(other < place and its == "5m" for other, its in theirs.items()) else ttl
+    return "5m" if any(other <= place and its == "5m" for other, its in theirs) else ttl
 
 
 def _mark(body: dict[str, Any], places: Mapping[_Place, str]) -> None:
