@@ -1,20 +1,21 @@
-"""Which target holds the beginning of a conversation in its prompt cache.
+"""Which target holds the beginning of a conversation in its prompt cache, turn by turn.
 
-Names of conversations are hashes made elsewhere; what they say is never here. Whether a conversation goes back to where
-it is held is for whoever routes it to decide: this only remembers, for as long as the provider does. Every operation
-takes the same short time however many there are, and the memory is bounded: the least recently used is forgotten first.
+Names of turns are hashes made elsewhere; what they say is never here. Whether a conversation goes back to where it is
+held is for whoever routes it to decide: this only remembers, for as long as the provider does. Every operation takes
+the same short time however many there are, and the memory is bounded: the least recently used is forgotten first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 __all__ = ["Affinity", "AffinityStatistics", "Hold"]
 
 MOST: Final = 20_000
-"""Conversations; each takes about 300 bytes."""
+"""Turns; each takes about 300 bytes."""
 
 
 class Hold(NamedTuple):
@@ -33,11 +34,11 @@ class AffinityStatistics:
     """Since the client was opened."""
 
     held: int
-    """Conversations remembered now, those among them that have expired since."""
+    """Turns remembered now, those among them that have expired since; one for each session that callers name."""
     moves: int
-    """How often one went on at another target while the one before still held it."""
+    """How often a conversation went on at another target while the one before still held it."""
     evicted: int
-    """How many were forgotten for lack of room."""
+    """Turns forgotten for lack of room."""
 
 
 class Affinity:
@@ -62,33 +63,40 @@ class Affinity:
     def __len__(self) -> int:
         return len(self._holds)
 
-    def of(self, conversation: bytes, now: float) -> Hold | None:
-        """Where it is held; None: nowhere that is known, or no more."""
-        hold = self._holds.get(conversation)
-        if hold is None:
-            return None
-        if hold.until <= now:
-            del self._holds[conversation]
-            return None
-        self._holds.move_to_end(conversation)
-        return hold
+    def of(self, names: Iterable[bytes], now: float) -> Hold | None:
+        """Where the first of these turns is held that is; None: none is, as far as is known, or no more."""
+        for name in names:
+            hold = self._holds.get(name)
+            if hold is None:
+                continue
+            if hold.until > now:
+                self._holds.move_to_end(name)
+                return hold
+            del self._holds[name]
+        return None
 
-    def note(self, conversation: bytes, hold: Hold, now: float) -> Hold | None:
-        """It is held here from now on.
+    def note(self, name: bytes, hold: Hold, before: Iterable[bytes], now: float) -> Hold | None:
+        """A turn is held here from now on.
+
+        Args:
+            name: Of the turn.
+            hold: Where, how much of it and how long.
+            before: Names of what it continues, the likeliest first.
+            now: Monotonic seconds.
 
         Returns:
             What another target still held of it: the conversation has moved. None: it has not.
         """
-        before = self.of(conversation, now)
-        self._holds[conversation] = hold
-        self._holds.move_to_end(conversation)
+        known = self.of(before, now)
+        self._holds[name] = hold
+        self._holds.move_to_end(name)
         if len(self._holds) > self._most:
             self._holds.popitem(last=False)
             self._evicted += 1
-        if before is None or before.target == hold.target:
+        if known is None or known.target == hold.target:
             return None
         self._moves += 1
-        return before
+        return known
 
     def statistics(self) -> AffinityStatistics:
         """Counts so far."""

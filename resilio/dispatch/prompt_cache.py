@@ -1,7 +1,7 @@
 """Prompt caching of one call: who is told to cache, which target holds the conversation, and what came of it.
 
 The rule that keeps it simple: a call that caches nowhere costs one comparison. One that does is given the name of its
-conversation, once, and everything else goes by that name.
+turn, once, and everything else goes by that name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from resilio.config.settings import PromptCacheMode, PromptCacheTtl
 from resilio.events import ConversationMoved
 from resilio.models import PromptCacheUse, Usage
 from resilio.prices import cost_usd, rewritten_usd, saved_usd
-from resilio.providers.prefix import conversation_key, kept_tokens, lifetime
+from resilio.providers.prefix import Turn, kept_tokens, lifetime, turn_of
 from resilio.routes import Held, RouteTarget
 from resilio.statemachines.actor import ActorState
 from resilio.statemachines.breaker import BreakerState
@@ -49,12 +49,12 @@ def _with(settings: TargetSettings, mode: PromptCacheMode, ttl: PromptCacheTtl |
     return replace(settings, prompt_cache=mode, prompt_cache_ttl=ttl)
 
 
-def _conversation(plan: Plan) -> bytes | None:
-    """The name of the call's conversation; None: it is none, or is cached nowhere."""
+def _turn(plan: Plan) -> Turn | None:
+    """The turn that the call is of its conversation; None: it is none, or is cached nowhere."""
     call = plan.call
     if call.prompt_cache == "off" or not (plan.route.caches or call.prompt_cache == "auto"):
         return None
-    return None if call.request.inputs is not None else conversation_key(call.request)
+    return None if call.request.inputs is not None else turn_of(call.request)
 
 
 def order_of(plan: Plan) -> Iterable[RouteTarget]:
@@ -64,11 +64,11 @@ def order_of(plan: Plan) -> Iterable[RouteTarget]:
 
 
 def _held(plan: Plan) -> Held | None:
-    conversation = _conversation(plan)
-    if conversation is None:
+    turn = _turn(plan)
+    if turn is None or not turn.before:
         return None
     now = plan.call.engine.clock()
-    hold = plan.call.engine.affinity.of(conversation, now)
+    hold = plan.call.engine.affinity.of(turn.before, now)
     if hold is None:
         return None
     target = next((each for each in plan.left if each.name == hold.target), None)
@@ -101,8 +101,9 @@ def _is_cheaper(plan: Plan, target: RouteTarget, hold: Hold, other: RouteTarget)
 def keep(attempt: Attempt, usage: Usage) -> None:
     """The target has read this prompt: it holds the conversation from now on. Tells where one has moved."""
     plan, call, target = attempt.plan, attempt.call, attempt.target
-    conversation = _conversation(plan)
-    if conversation is None:
+    call.moved = None  # told of an attempt before, and of that alone
+    turn = _turn(plan)
+    if turn is None:
         return
     settings = settings_of(plan, target)
     tokens = kept_tokens(target.codec.kind, usage)
@@ -110,7 +111,7 @@ def keep(attempt: Attempt, usage: Usage) -> None:
         return
     now = call.engine.clock()
     until = now + lifetime(target.codec.kind, settings.model, usage, settings.prompt_cache_ttl)
-    before = call.engine.affinity.note(conversation, Hold(target.name, tokens, until), now)
+    before = call.engine.affinity.note(turn.own, Hold(target.name, tokens, until), turn.before, now)
     if before is None:
         return
     anew = max(0, min(before.tokens, usage.input_tokens) - usage.cache_read_tokens)

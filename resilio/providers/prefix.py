@@ -1,8 +1,9 @@
 """What providers' prompt caches go by, whichever dialect: the beginning of a conversation, and how long it is kept.
 
 A provider that has read the beginning of a prompt before sells it cheaper the next time, if it is the same to the byte.
-So a conversation has a name here, made of its beginning and never showing any of it; tools, which stand before
-everything else, have one order; and every kind of provider has a lifetime. Placing marks is a dialect's own business.
+So a conversation has a name here, made of its beginning and never showing any of it, and each of its turns has one;
+tools, which stand before everything else, have one order; and every kind of provider has a lifetime. Placing marks is a
+dialect's own business.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 
 from resilio.models import Request, Usage
 
-__all__ = ["AUTOMATIC_MINIMUM", "conversation_key", "help_the_cache", "kept_tokens", "lifetime", "stable_tools"]
+__all__ = [
+    "AUTOMATIC_MINIMUM", "Turn", "conversation_key", "help_the_cache", "kept_tokens", "lifetime", "stable_tools",
+    "turn_of",
+]  # fmt: skip
 
 AUTOMATIC_MINIMUM: Final = 1024
 """Tokens: what a provider that caches of its own accord keeps at least. OpenAI's guide on prompt caching, November
@@ -27,6 +31,8 @@ _LIFETIMES: Final[Mapping[str, float]] = {"5m": 300.0, "1h": 3600.0}
 _LONGER: Final = re.compile(r"gpt-(?:5\.(?:[6-9]|\d\d)|[6-9]|\d\d)")
 """Models of OpenAI's that keep a prefix for 30 minutes; older ones for 5 to 10 minutes of idleness (same guide)."""
 _HEAD: Final = ("tools", "functions", "system")
+_EARLIER: Final = 4
+"""Turns before that are looked for; the last one is it, but where callers put in turns of their own."""
 _IN_ORDER: Final = "properties"
 """The one table whose order a model may go by: it tends to write arguments in the order of its schema."""
 
@@ -47,22 +53,104 @@ def conversation_key(request: Request) -> bytes | None:
 
 def _conversation_key(request: Request) -> bytes | None:
     messages: Sequence[Any] = request.messages
-    first = next(
-        (at for at, each in enumerate(messages) if isinstance(each, Mapping) and each.get("role") == "user"), None
-    )
+    first = _first(messages)
     if first is None:
         return None
-    head: dict[str, Any] = {name: request.wire[name] for name in _HEAD if request.wire.get(name)}
+    head: dict[str, Any] = {name: _bare(request.wire[name]) for name in _HEAD if request.wire.get(name)}
     if _are_tools(head.get("tools")):
         head["tools"] = sorted(head["tools"], key=_name)
-    head["messages"] = messages[: first + 1]
+    head["messages"] = [_told(each) for each in messages[: first + 1]]
     head["session"] = request.identity.session
     try:
-        # Sorted: the same beginning with its keys in another order is the same conversation.
-        told = orjson.dumps(head, _plain, orjson.OPT_SORT_KEYS)
+        return blake2b(_canonical(head), digest_size=16, person=b"conversation").digest()
     except TypeError:
         return None
-    return blake2b(told, digest_size=16, person=b"conversation").digest()
+
+
+def _first(messages: Sequence[Any]) -> int | None:
+    """Where the first message of the user's stands."""
+    return next((at for at, each in enumerate(messages) if _role(each) == "user"), None)
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, Mapping) else None
+
+
+class Turn(NamedTuple):
+    """Names of what a request may find in a cache, and of what it leaves there: 16 bytes that tell nothing."""
+
+    own: bytes
+    """Of all it says, up to where the model is to go on."""
+    before: tuple[bytes, ...]
+    """Of what it continues, the likeliest first; empty for the first turn of a conversation."""
+
+
+def turn_of(request: Request) -> Turn | None:
+    """Which turn of which conversation this is. Worked out once a request.
+
+    The next request repeats this one and adds an answer: so what this one continues is what it says before one of the
+    assistant's messages. Conversations that begin alike part where they differ, and examples that stand in front of
+    every question make no conversation of them all. A session that the caller names is one conversation, whatever is
+    said in it after its beginning. None: it has no beginning, or holds what JSON cannot.
+    """
+    known: Mapping[Any, Any] = request.translations
+    if "turn" not in known:
+        request.translations["turn"] = _turn_of(request)
+    found: Turn | None = request.translations["turn"]
+    return found
+
+
+def _turn_of(request: Request) -> Turn | None:
+    key, first = conversation_key(request), _first(request.messages)
+    if key is None or first is None:
+        return None
+    if request.identity.session is not None:
+        return Turn(key, (key,))
+    later: Sequence[Any] = request.messages[first + 1 :]
+    end = len(later)
+    while end and _role(later[end - 1]) == "assistant":  # an answer that is begun
+        end -= 1
+    if not end:
+        return Turn(key, ())
+    hashed, names = blake2b(key, digest_size=16, person=b"turn"), list[bytes]()
+    for said, message in enumerate(later[:end]):
+        if _role(message) == "assistant":
+            names.append(hashed.digest() if said else key)
+        try:
+            hashed.update(_canonical(_told(message)) + b"\n")
+        except TypeError:
+            return None
+    own = hashed.digest()
+    return Turn(own, (own, *names[: -_EARLIER - 1 : -1]))
+
+
+def _told(message: Any) -> Any:
+    """What is said in a message, whichever way it is put: from turn to turn callers move marks and drop reasoning."""
+    if not isinstance(message, Mapping):
+        return message
+    content = _bare(message.get("content"))
+    if isinstance(content, list) and len(content) == 1:
+        (only,) = content
+        content = only["text"] if isinstance(only, Mapping) and set(only) == {"type", "text"} else content
+    return [message.get("role"), content or None, message.get("tool_calls") or None, message.get("tool_call_id")]
+
+
+def _bare(value: Any) -> Any:
+    """Without marks for a cache: another list each where there may be some."""
+    if isinstance(value, Mapping):
+        inner = value.get("content")
+        kept = {name: its for name, its in value.items() if name != "cache_control"}
+        return {**kept, "content": _bare(inner)} if isinstance(inner, list | tuple) else kept
+    return [_bare(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _canonical(value: Any) -> bytes:
+    """Sorted: the same with its keys in another order is the same.
+
+    Raises:
+        TypeError: JSON cannot hold it.
+    """
+    return orjson.dumps(value, _plain, orjson.OPT_SORT_KEYS)
 
 
 def _plain(value: object) -> object:

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 from world import QUIET, world
@@ -20,6 +20,7 @@ from resilio.store.requests import RequestLog
 from resilio.store.totals import Moves, reading
 from resilio.testing import InlineExecutor, Script, faults
 from resilio.testing.agent import agent_run, agent_script
+from resilio.testing.latency import Fixed
 from resilio.testing.schedule import cancel_everywhere
 
 pytestmark = pytest.mark.anyio
@@ -125,7 +126,7 @@ async def test_a_conversation_stays_with_the_target_that_holds_it(strategy):
         replies = await agent_run(it.llm, "chat", turns=8)
         assert len({reply.target for reply in replies}) == 1
         assert all(reply.prompt_cache.read_tokens for reply in replies[1:])
-        assert it.llm.status().conversations.held == 1
+        assert it.llm.status().conversations.held == 8, "each turn may be gone on from"
 
 
 @pytest.mark.parametrize("strategy", ["round_robin", "weighted"])
@@ -154,11 +155,11 @@ async def test_short_conversations_are_not_held():
 @pytest.mark.parametrize("strategy", [*SHARING, "priority", "cheapest"])
 async def test_it_yields_to_health_at_once_moves_and_is_cached_there(strategy):
     async with claudes("a", "b", route={"strategy": strategy}) as it:
-        (first,) = await agent_run(it.llm, "chat", turns=1)
+        (first,) = await agent_run(it.llm, "chat", turns=1, session="s")
         home = first.target.partition("/")[0]
         other = "b" if home == "a" else "a"
         it.providers[home].script = agent_script().with_rule(DOWN)
-        replies = await agent_run(it.llm, "chat", turns=6)
+        replies = await agent_run(it.llm, "chat", turns=6, session="s")
         assert {reply.target for reply in replies} == {f"{other}/m"}
         if strategy in SHARING:
             assert it.calls(home) == 2, "it fails once, then the conversation is held by the other"
@@ -176,7 +177,7 @@ async def test_it_yields_to_health_at_once_moves_and_is_cached_there(strategy):
 @pytest.mark.parametrize("ail", ["open", "disabled", "rate limit", "key"])
 async def test_a_target_that_is_not_fit_is_not_asked_again_for_the_sake_of_its_cache(ail):
     async with claudes("a", "b", route={"strategy": "round_robin"}) as it:
-        (first,) = await agent_run(it.llm, "chat", turns=1)
+        (first,) = await agent_run(it.llm, "chat", turns=1, session="s")
         assert first.target == "a/m"
         record = it.llm.engine.supervisor.providers["a"]
         if ail == "open":
@@ -188,7 +189,7 @@ async def test_a_target_that_is_not_fit_is_not_asked_again_for_the_sake_of_its_c
                 limiter.rest(it.now + 60.0)
         else:
             record.keys[0].aside = "unauthorised"
-        (second,) = await agent_run(it.llm, "chat", turns=1)
+        (second,) = await agent_run(it.llm, "chat", turns=1, session="s")
         assert second.target == "b/m"
         assert it.calls("a") == 1, "nobody asked it again"
 
@@ -196,8 +197,8 @@ async def test_a_target_that_is_not_fit_is_not_asked_again_for_the_sake_of_its_c
 async def test_a_better_target_takes_its_conversations_back_when_it_is_well_again():
     async with claudes("a", "b") as it:
         it.providers["a"].script = agent_script().first(1, DOWN)
-        (first,) = await agent_run(it.llm, "chat", turns=1)
-        (second,) = await agent_run(it.llm, "chat", turns=1)
+        (first,) = await agent_run(it.llm, "chat", turns=1, session="s")
+        (second,) = await agent_run(it.llm, "chat", turns=1, session="s")
         assert (first.target, second.target) == ("b/m", "a/m"), "the order of the route is a ranking"
         assert second.prompt_cache.moved_from == "b/m"
 
@@ -263,19 +264,19 @@ async def test_a_hold_ends_with_the_providers_own():
     async with claudes("a", "b", route={"strategy": "round_robin"}) as it:
         for pause, target in ((0, "a/m"), (299, "a/m"), (299, "a/m"), (301, "b/m")):
             await asyncio.sleep(pause)
-            (reply,) = await agent_run(it.llm, "chat", turns=1)
+            (reply,) = await agent_run(it.llm, "chat", turns=1, session="s")
             assert reply.target == target
 
 
 async def test_where_a_provider_caches_of_its_own_accord_conversations_stay_as_well():
     scripts = {name: agent_script(automatic_cache=True) for name in "ab"}
     async with world(only=dict.fromkeys("ab", GPT), route={**AUTO, "strategy": "round_robin"}, **scripts) as it:
-        replies = await agent_run(it.llm, "chat", turns=6)
+        replies = await agent_run(it.llm, "chat", turns=6, session="s")
         assert {reply.target for reply in replies} == {"a/m"}
         assert all(reply.usage.cache_read_tokens >= 1024 for reply in replies[1:])
         assert all("prompt_cache_key" not in seen.body for seen in it.providers["a"].log), "not OpenAI's own host"
         it.providers["a"].script = agent_script().with_rule(DOWN)
-        (reply,) = await agent_run(it.llm, "chat", turns=1)
+        (reply,) = await agent_run(it.llm, "chat", turns=1, session="s")
         assert reply.prompt_cache.moved_from == "a/m"
         assert reply.prompt_cache.rewritten_tokens == reply.usage.input_tokens
         assert reply.prompt_cache.rewritten_usd == pytest.approx(reply.usage.input_tokens * 1.5 / 1e6)
@@ -290,6 +291,104 @@ async def test_a_stream_that_is_left_has_been_read_and_is_held():
                 await anext(stream)
         assert (it.calls("a"), it.calls("b")) == (3, 0)
         it.assert_idle()
+
+
+BEGUN = [{"role": "system", "content": "s" * 8000}, {"role": "user", "content": "Hello"}]
+
+
+def numbered():
+    """Says at each call something that was not said before."""
+    numbers = count()
+    return Script(answer=lambda body: f"answer {next(numbers)}")
+
+
+@pytest.mark.parametrize("strategy", ["round_robin", "weighted"])
+async def test_first_turns_that_are_all_the_same_are_shared_out_and_each_stays_where_it_was(strategy):
+    async with claudes("a", "b", route={"strategy": strategy}, a=numbered(), b=numbered()) as it:
+        firsts = [await it.llm.complete("chat", BEGUN) for _ in range(6)]
+        assert [reply.target for reply in firsts] == ["a/m", "b/m"] * 3
+        assert it.llm.status().conversations.moves == 0, "nobody has moved: they are six, and have just begun"
+        talks = [[*BEGUN, reply.message(), {"role": "user", "content": "Go on"}] for reply in firsts[:2]]
+        seconds = [await it.llm.complete("chat", talk) for talk in talks]
+        for talk, before in zip(talks, seconds, strict=True):
+            talk += [before.message(), {"role": "user", "content": "And then?"}]
+        thirds = [await it.llm.complete("chat", talk) for talk in talks]
+        assert [reply.target for reply in thirds] == [reply.target for reply in seconds]
+
+
+@pytest.mark.parametrize("strategy", ["round_robin", "weighted"])
+async def test_questions_with_the_same_examples_in_front_are_shared_out(strategy):
+    examples = [*BEGUN, {"role": "assistant", "content": "4"}]
+    async with claudes("a", "b", route={"strategy": strategy}, a=numbered(), b=numbered()) as it:
+        asked = [
+            await it.llm.complete("chat", [*examples, {"role": "user", "content": f"{number}+1?"}])
+            for number in range(6)
+        ]
+        assert [reply.target for reply in asked] == ["a/m", "b/m"] * 3
+
+
+async def test_a_conversation_whose_caller_moves_a_mark_on_stays_where_it_is():
+    mark = {"cache_control": {"type": "ephemeral"}}
+    async with claudes("a", "b", route={"strategy": "round_robin"}, a=numbered(), b=numbered()) as it:
+        talk, targets = [BEGUN[0]], []
+        for text in ("Hello", "Go on", "And then?", "More"):
+            now = {"role": "user", "content": [{"type": "text", "text": text, **mark}]}
+            reply = await it.llm.complete("chat", [*talk, now])
+            talk += [{"role": "user", "content": text}, {"role": "assistant", "content": reply.text}]
+            targets.append(reply.target)
+        assert targets == ["a/m"] * 4
+
+
+async def test_a_turn_that_is_said_again_or_otherwise_goes_where_it_is_held():
+    async with claudes("a", "b", route={"strategy": "round_robin"}, a=numbered(), b=numbered()) as it:
+        first = await it.llm.complete("chat", BEGUN)
+        talk = [*BEGUN, first.message()]
+        for text in ("Go on", "Go on", "No, go back"):
+            reply = await it.llm.complete("chat", [*talk, {"role": "user", "content": text}])
+            assert reply.target == "a/m"
+            assert reply.prompt_cache.read_tokens
+
+
+async def test_a_target_without_a_free_slot_does_not_hold_anybody_up():
+    slow = Script(answer="word", first_token=Fixed(50))
+    only = {"a": {**CLAUDE, "max_concurrency": 1}, "b": CLAUDE}
+    async with world(only=only, route={**AUTO, "strategy": "round_robin"}, a=agent_script(), b=agent_script()) as it:
+        await agent_run(it.llm, "chat", turns=1, session="s")
+        it.providers["a"].script = slow
+        busy = asyncio.create_task(it.llm.complete("chat", "Hi", deadline=100))
+        await asyncio.sleep(1)
+        if not it.providers["a"].in_flight:  # it was b's turn
+            busy = asyncio.gather(busy, it.llm.complete("chat", "Hi", deadline=100))
+            await asyncio.sleep(1)
+        assert it.providers["a"].in_flight == 1
+        began = it.now
+        (reply,) = await agent_run(it.llm, "chat", turns=1, session="s")
+        assert reply.target == "b/m"
+        assert it.now == began
+        await busy
+
+
+async def test_a_reload_without_the_target_that_holds_it_moves_the_conversation():
+    async with claudes("a", "b", route={"strategy": "round_robin"}) as it:
+        (first,) = await agent_run(it.llm, "chat", turns=1, session="s")
+        assert first.target == "a/m"
+        await it.llm.reload({**it.config, "route": {"chat": {**it.config["route"]["chat"], "targets": ["b/m"]}}})
+        (second,) = await agent_run(it.llm, "chat", turns=1, session="s")
+        assert second.target == "b/m"
+        assert second.prompt_cache.moved_from == "a/m"
+
+
+async def test_a_move_is_told_once_though_its_answer_had_to_be_asked_for_again():
+    left = ["fine", "bad", "good"]
+    answers = Script(answer=lambda body: left.pop(0))
+    check = {"name": "it", "stage": "after", "regex": "bad", "then": "retry"}
+    async with claudes("a", "b", a=answers, b=answers, route={"checks": [check]}) as it:
+        first = await it.llm.complete("chat", BEGUN, session="s")
+        it.providers["a"].script = Script().with_rule(DOWN)
+        second = await it.llm.complete("chat", BEGUN, session="s")
+        assert (first.target, second.target, second.text) == ("a/m", "b/m", "good")
+        assert second.prompt_cache.rewritten_tokens == first.usage.input_tokens
+        assert it.llm.status().conversations.moves == 1
 
 
 async def test_many_conversations_at_once_each_stay_where_they_began():
@@ -353,13 +452,13 @@ def test_a_turn_that_is_cancelled_anywhere_leaves_a_conversation_that_can_go_on(
     @asynccontextmanager
     async def scene():
         async with claudes("a", "b", route={"strategy": "round_robin"}) as it:
-            await agent_run(it.llm, "chat", turns=1)
+            await agent_run(it.llm, "chat", turns=1, session="s")
             it.providers["a"].script = agent_script().with_rule(DOWN)
-            yield lambda: agent_run(it.llm, "chat", turns=1)
+            yield lambda: agent_run(it.llm, "chat", turns=1, session="s")
             it.assert_idle()
             held = it.llm.status().conversations
             assert (held.held, held.moves) in {(1, 0), (1, 1)}
-            (reply,) = await agent_run(it.llm, "chat", turns=1)
+            (reply,) = await agent_run(it.llm, "chat", turns=1, session="s")
             assert reply.target == "b/m"
 
     assert cancel_everywhere(scene) >= 4

@@ -9,7 +9,7 @@ from resilio.config import TargetSettings
 from resilio.models import Identity, Request, Usage
 from resilio.providers import REGISTRY
 from resilio.providers.openai.answer import read_usage
-from resilio.providers.prefix import conversation_key, kept_tokens, lifetime
+from resilio.providers.prefix import Turn, conversation_key, kept_tokens, lifetime, turn_of
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 HELLO = {"role": "user", "content": "Hello"}
@@ -54,6 +54,87 @@ def test_what_asks_nothing_or_cannot_be_written_has_no_name():
     assert name(SYSTEM) is None
     assert name() is None
     assert name({"role": "user", "content": object()}) is None
+
+
+# --- turns ---------------------------------------------------------------------------------------------
+
+
+def turn(*messages, session=None, **wire):
+    return turn_of(Request("chat", messages, wire, Identity(session=session)))
+
+
+def said(role, text):
+    return {"role": role, "content": text}
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "a", "arguments": "{}"}}
+LOOP = [{"role": "assistant", "content": None, "tool_calls": [CALL]}, {**said("tool", "found"), "tool_call_id": "c1"}]
+
+
+def test_each_turn_continues_the_one_before():
+    one, two, three = turn(SYSTEM, HELLO), turn(SYSTEM, HELLO, *LOOP), turn(SYSTEM, HELLO, *LOOP, *MORE)
+    assert one.before == (), "a first turn continues nothing, whoever began alike"
+    assert two.before == (two.own, one.own)
+    assert three.before == (three.own, two.own, one.own)
+    assert len({one.own, two.own, three.own}) == 3
+
+
+def test_conversations_that_begin_alike_part_where_they_differ():
+    one, other = ([SYSTEM, HELLO, said("assistant", text), said("user", "Go on")] for text in ("Hi", "Good day"))
+    assert turn(*one).own != turn(*other).own
+    assert turn(*one).own not in turn(*other, *MORE).before
+    assert turn(*other).own in turn(*other, *MORE).before
+
+
+def test_examples_in_front_of_every_question_make_no_conversation_of_them():
+    examples = [SYSTEM, said("user", "2+2?"), said("assistant", "4"), said("user", "3+3?"), said("assistant", "6")]
+    asked = [turn(*examples, said("user", f"{number}+1?")) for number in range(2)]
+    assert asked[0].own not in asked[1].before
+    assert asked[1].own not in asked[0].before
+
+
+def test_a_named_session_is_one_conversation_whatever_is_said_in_it():
+    one, later = turn(SYSTEM, HELLO, session="s"), turn(SYSTEM, HELLO, *MORE, session="s")
+    assert one == later == Turn(one.own, (one.own,))
+    assert turn(SYSTEM, HELLO, session="other").own != one.own
+
+
+def test_marks_that_move_on_and_reasoning_that_is_dropped_change_no_name():
+    mark = {"cache_control": {"type": "ephemeral"}}
+    marked = {"role": "user", "content": [{"type": "text", "text": "Hello", **mark}]}
+    inner = {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "found", **mark}]}
+    bare = {**inner, "content": [{"type": "text", "text": "found"}]}
+    assert turn(SYSTEM, marked) == turn(SYSTEM, HELLO)
+    assert turn(SYSTEM, HELLO, MORE[0], {"role": "user", "content": [inner]}) == turn(
+        SYSTEM, HELLO, MORE[0], {"role": "user", "content": [bare]}
+    )
+    thought = {**MORE[0], "reasoning_content": "They greet me."}
+    assert turn(SYSTEM, HELLO, thought, MORE[1]) == turn(SYSTEM, HELLO, *MORE)
+    assert turn(SYSTEM, HELLO, tools=[{**TOOLS[0], **mark}, TOOLS[1]]) == turn(SYSTEM, HELLO, tools=TOOLS)
+    assert name(SYSTEM, marked, session="s") == name(SYSTEM, HELLO, session="s")
+
+
+def test_an_answer_that_is_begun_belongs_to_the_turn_it_answers():
+    assert turn(SYSTEM, HELLO, said("assistant", "It")) == turn(SYSTEM, HELLO)
+    whole = turn(SYSTEM, HELLO, *MORE, said("assistant", "It begins"), said("user", "Go on"))
+    assert turn(SYSTEM, HELLO, *MORE, said("assistant", "It")).own in whole.before
+
+
+ODD = st.one_of(
+    st.none(),
+    st.just("x"),
+    st.builds(
+        said, st.sampled_from(["user", "assistant", 1]), st.sampled_from(["", None, [None], ["x"], [[]], object()])
+    ),
+)
+
+
+@given(st.lists(ODD, max_size=6))
+def test_nonsense_for_messages_never_fails_and_its_turns_are_never_more_than_are_looked_for(messages):
+    found = turn(*messages)
+    if found is not None and found.before:
+        assert found.before[0] == found.own
+        assert len(found.before) <= 5
 
 
 def sent(base_url, **wire):
