@@ -27,6 +27,8 @@ class Hold(NamedTuple):
     """Of the prefix, as its provider counts."""
     until: float
     """Monotonic seconds: after this its provider may have forgotten it."""
+    key: int = 0
+    """Index of the provider's key that it was read with: keys may be of accounts that share no cache."""
 
 
 @dataclass(frozen=True, slots=True)

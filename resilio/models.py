@@ -218,6 +218,17 @@ class Demand(NamedTuple):  # one is built for each call: a third of the cost of 
 
     input_tokens: int = 0
     output_tokens: int = 0
+    held: HeldBy | None = None
+    """Who holds the beginning of its prompt: that key goes first, if it has room."""
+
+
+class HeldBy(NamedTuple):
+    """A key of a target, and so an account, whose prompt cache holds something."""
+
+    target: str
+    """Full name, "provider/model"."""
+    key: int
+    """Its index among the provider's."""
 
 
 class Loss(NamedTuple):

@@ -99,12 +99,15 @@ class Key:
 def pick(target: ModelRecord, now: float, demand: Demand) -> tuple[Key, RateLimiter] | None:
     """Take room for a request with one of several keys; None: none has any.
 
-    A key whose rest is over goes first, with one request. Else it is the one with the largest share of its limits
-    left, so that all of them run dry together; of equals, the one with the fewest requests in flight, then the one
-    that has idled longest. So no key that has room starves, and of keys without limits each has its turn.
+    A key whose rest is over goes first, with one request. Then the one whose account holds the beginning of the prompt
+    in its cache. Else it is the one with the largest share of its limits left, so that all of them run dry together; of
+    equals, the one with the fewest requests in flight, then the one that has idled longest. So no key that has room
+    starves, and of keys without limits each has its turn: conversations are shared out, where prompts are cached.
     """
+    held = demand.held
+    holder = held.key if held is not None and held.target == target.name else -1
     best: tuple[Key, RateLimiter] | None = None
-    most = (-math.inf, 0, 0)
+    most = (False, -math.inf, 0, 0)
     for pair in target.keys:
         key, limiter = pair
         if key.aside is not None:
@@ -112,7 +115,7 @@ def pick(target: ModelRecord, now: float, demand: Demand) -> tuple[Key, RateLimi
                 return pair
             continue
         room = limiter.room(now, demand)
-        if room >= 0 and (rank := (room, -key.in_flight, -key.last_use)) > most:
+        if room >= 0 and (rank := (key.index == holder, room, -key.in_flight, -key.last_use)) > most:
             best, most = pair, rank
     if best is not None and best[1].reserve(now, demand) != 0.0:  # `room` and `reserve` ask the same
         return None

@@ -15,7 +15,7 @@ from resilio.affinity import Hold
 from resilio.config import TargetSettings
 from resilio.config.settings import PromptCacheMode, PromptCacheTtl
 from resilio.events import ConversationMoved
-from resilio.models import PromptCacheUse, Usage
+from resilio.models import HeldBy, PromptCacheUse, Usage
 from resilio.prices import cost_usd, rewritten_usd, saved_usd
 from resilio.providers.prefix import Turn, kept_tokens, lifetime, turn_of
 from resilio.routes import Held, RouteTarget
@@ -58,19 +58,21 @@ def _turn(plan: Plan) -> Turn | None:
 
 
 def order_of(plan: Plan) -> Iterable[RouteTarget]:
-    """The order of the route's targets for this call, with the one that holds its conversation where it belongs."""
-    engine = plan.call.engine
-    return plan.route.order(engine.clock, engine.rng, _held(plan))
+    """The order of the route's targets for this call, with the one that holds its conversation where it belongs.
 
-
-def _held(plan: Plan) -> Held | None:
+    Wherever in it that stands: when its turn comes, the key goes first that has read the conversation.
+    """
+    engine, held = plan.call.engine, None
     turn = _turn(plan)
-    if turn is None or not turn.before:
-        return None
-    now = plan.call.engine.clock()
-    hold = plan.call.engine.affinity.of(turn.before, now)
-    if hold is None:
-        return None
+    if turn is not None and turn.before:
+        hold = engine.affinity.of(turn.before, now := engine.clock())
+        if hold is not None:
+            held = _held(plan, hold, now)
+            plan.demand = plan.demand._replace(held=HeldBy(hold.target, hold.key))
+    return plan.route.order(engine.clock, engine.rng, held)
+
+
+def _held(plan: Plan, hold: Hold, now: float) -> Held | None:
     target = next((each for each in plan.left if each.name == hold.target), None)
     if target is None or settings_of(plan, target).prompt_cache != "auto" or not _is_fit(plan, target, now):
         return None
@@ -89,7 +91,7 @@ def _is_fit(plan: Plan, target: RouteTarget, now: float) -> bool:
 
 def _is_cheaper(plan: Plan, target: RouteTarget, hold: Hold, other: RouteTarget) -> bool:
     """Whether this call is expected to cost less where its prompt is held than where it is not; no, if unknown."""
-    size, length = plan.demand
+    size, length = plan.demand.input_tokens, plan.demand.output_tokens
     known = min(hold.tokens, size)
     stay, go = (
         cost_usd(its.model.price, Usage(size, length, read, size - read), plan.call.tier(its))
@@ -111,7 +113,9 @@ def keep(attempt: Attempt, usage: Usage) -> None:
         return
     now = call.engine.clock()
     until = now + lifetime(target.codec.kind, settings.model, usage, settings.prompt_cache_ttl)
-    before = call.engine.affinity.note(turn.own, Hold(target.name, tokens, until), turn.before, now)
+    before = call.engine.affinity.note(
+        turn.own, Hold(target.name, tokens, until, attempt.lease.key.index), turn.before, now
+    )
     if before is None:
         return
     anew = max(0, min(before.tokens, usage.input_tokens) - usage.cache_read_tokens)

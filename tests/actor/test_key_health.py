@@ -14,7 +14,7 @@ from resilio.config import KeySettings
 from resilio.config.secrets import Source
 from resilio.errors import ErrorClass
 from resilio.events import KeyRenewed, KeyRestored, KeySetAside
-from resilio.models import Demand
+from resilio.models import Demand, HeldBy
 from resilio.statemachines.breaker import BreakerState
 
 BAD, BROKE = ErrorClass.UNAUTHORISED, ErrorClass.OUT_OF_CREDIT
@@ -72,6 +72,41 @@ def test_keys_without_limits_take_turns_and_the_busy_one_waits_for_its_own():
     for lease in held[::2]:
         p.settle(lease)
     assert [p.lease().key.index for _ in range(2)] == [0, 2]
+
+
+HELD = Demand(1, 1, HeldBy("p/m", 1))
+
+
+def test_the_key_that_holds_the_prompt_serves_while_it_has_room_and_never_beyond():
+    p = one({"m": {}}, keys=keys({"requests_per_minute": 30}, {"requests_per_minute": 5}))
+    assert p.lease(demand=HELD).record.name == HELD.held.target
+    served = [p.lease(demand=HELD).key.index for _ in range(6)]
+    assert served == [1] * 4 + [0] * 2, "one had been taken; then another key has room"
+    assert [p.lease().key.index for _ in range(3)] == [0] * 3, "others go by what is left"
+
+
+def test_the_key_that_holds_the_prompt_is_passed_over_while_it_is_set_aside_or_rests():
+    p = one(keys=2)
+    refuse(p, p.lease(demand=HELD))
+    assert [p.lease(demand=HELD).key.index for _ in range(3)] == [0] * 3
+    p = one(keys=2)
+    p.settle(p.lease(demand=HELD), Outcome.IGNORED, ErrorClass.THROTTLED, retry_after=20.0)
+    assert p.lease(demand=HELD).key.index == 0
+    p.clock.now += 21
+    assert p.lease(demand=HELD).key.index == 1
+
+
+@pytest.mark.parametrize("held", [HeldBy("p/m", 7), HeldBy("p/other", 1), HeldBy("q/m", 1)], ids=str)
+def test_a_prompt_that_no_key_of_the_target_holds_changes_nothing(held):
+    p = one(keys=3)
+    assert [p.lease(demand=Demand(1, 1, held)).key.index for _ in range(3)] == [0, 1, 2]
+
+
+def test_while_prompts_are_held_a_key_that_was_set_aside_is_still_tried():
+    p = one(keys=2)
+    refuse(p, p.lease())
+    p.clock.now += 61
+    assert p.lease(demand=HELD).key.index == 0
 
 
 @pytest.mark.parametrize("hint", [20.0, None])

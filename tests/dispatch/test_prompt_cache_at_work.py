@@ -349,6 +349,29 @@ async def test_a_turn_that_is_said_again_or_otherwise_goes_where_it_is_held():
             assert reply.prompt_cache.read_tokens
 
 
+async def test_a_conversation_stays_with_the_key_that_has_read_it_and_moves_on_with_another():
+    async with world(only={"a": {**CLAUDE, "keys": ["sk-one", "sk-two", "sk-three"]}}, route=AUTO, a=numbered()) as it:
+
+        async def talk(turns):
+            """A new conversation; the keys that its turns went out with."""
+            messages, keys = list(BEGUN), []
+            for _ in range(turns):
+                reply = await it.llm.complete("chat", messages)
+                messages += [reply.message(), {"role": "user", "content": "Go on"}]
+                keys.append(reply.attempts[-1].key)
+            return keys
+
+        assert [await talk(4) for _ in range(3)] == [[0] * 4, [1] * 4, [2] * 4], "conversations are shared out"
+        record = it.llm.engine.supervisor.providers["a"]
+        messages = [*BEGUN, {"role": "assistant", "content": "x"}, {"role": "user", "content": "Go on"}]
+        first = (await it.llm.complete("chat", messages, session="s")).attempts[-1].key
+        for _, limiter in (record.models["m"].keys[first],):
+            limiter.rest(it.now + 60.0)
+        later = [(await it.llm.complete("chat", messages, session="s")).attempts[-1].key for _ in range(3)]
+        assert first not in later
+        assert len(set(later)) == 1, "it is held by the other now"
+
+
 async def test_a_target_without_a_free_slot_does_not_hold_anybody_up():
     slow = Script(answer="word", first_token=Fixed(50))
     only = {"a": {**CLAUDE, "max_concurrency": 1}, "b": CLAUDE}
