@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilio.config import TargetSettings
+from resilio.config import ModelSettings, ProviderSettings, TargetSettings
 from resilio.models import Identity, Request, Usage
 from resilio.providers import REGISTRY
 from resilio.providers.openai.answer import read_usage
@@ -160,6 +160,34 @@ def test_tools_of_openais_dialect_have_one_order_too():
     body = sent("http://localhost:8000/v1", tools=TOOLS)
     assert [tool["function"]["name"] for tool in body["tools"]] == ["a", "b"]
     assert sent("http://localhost:8000/v1", tools=TOOLS, mode="off")["tools"] == TOOLS
+
+
+@pytest.mark.parametrize("kind", ["gemini", "responses", "azure", "anthropic", "openai", "deepseek"])
+def test_tools_in_any_order_are_the_same_bytes_in_every_dialect_and_only_where_it_is_asked_for(kind):
+    schema = {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}}
+    tools = [
+        {"type": "function", "function": {"name": name, "description": "It works.", "parameters": schema}}
+        for name in ("b", "a")
+    ]
+    turned = [
+        {"function": {**dict(reversed(its["function"].items())), "parameters": dict(reversed(schema.items()))},
+         "type": "function"}
+        for its in reversed(tools)
+    ]  # fmt: skip
+    settings = ProviderSettings(name="p", kind=kind, base_url="https://p.test", models={"m": ModelSettings()})
+    codec = REGISTRY[kind].for_provider(settings)
+
+    def body(tools, mode):
+        target = TargetSettings(provider="p", model="m", prompt_cache=mode)
+        return codec.encode(
+            Request("chat", [SYSTEM, HELLO], {"tools": tools}), target,
+            base_url="https://p.test", key=None, headers={}, stream=False, max_output_tokens=None,
+        ).body  # fmt: skip
+
+    assert body(tools, "auto") == body(turned, "auto")
+    assert b"prompt_cache_key" not in body(tools, "auto")
+    assert body(tools, "auto").index(b'"z"') < body(tools, "auto").index(b'"a":'), "properties keep their order"
+    assert body(tools, "off") != body(turned, "off")
 
 
 VALUES = st.one_of(st.none(), st.text(max_size=3), st.lists(st.integers(0, 9)), st.just({"name": "f"}))

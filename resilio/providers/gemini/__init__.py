@@ -20,6 +20,7 @@ from resilio.providers.gemini.answer import decode_answer
 from resilio.providers.gemini.faults import FAULTS
 from resilio.providers.gemini.request import endpoint, request_headers, translate
 from resilio.providers.gemini.stream import GeminiStreamDecoder
+from resilio.providers.prefix import stable_tools
 from resilio.providers.sse import MAX_EVENT_BYTES
 
 __all__ = ["GeminiCodec", "GeminiStreamDecoder"]
@@ -75,6 +76,8 @@ class GeminiCodec:
         max_output_tokens: int | None,
     ) -> HttpRequest:
         body, _ = self._translate(request, target, max_output_tokens)
+        if target.prompt_cache == "auto" and body.get("tools"):
+            body = {**body, "tools": [_stable(each) for each in body["tools"]]}
         url = endpoint(base_url, target.model, stream=stream)
         return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
 
@@ -92,3 +95,9 @@ class GeminiCodec:
 
     def limits(self, headers: Mapping[str, str], *, wall_now: float) -> tuple[LimitReading, ...]:
         return ()  # Google's headers tell of none
+
+
+def _stable(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Functions in one order, for the cache goes by what begins alike."""
+    functions = tool.get("functionDeclarations")
+    return tool if functions is None else {**tool, "functionDeclarations": stable_tools(functions)}
