@@ -91,13 +91,17 @@ def _is_fit(plan: Plan, target: RouteTarget, now: float) -> bool:
 
 def _is_cheaper(plan: Plan, target: RouteTarget, hold: Hold, other: RouteTarget) -> bool:
     """Whether this call is expected to cost less where its prompt is held than where it is not; no, if unknown."""
-    size, length = plan.demand.input_tokens, plan.demand.output_tokens
-    known = min(hold.tokens, size)
-    stay, go = (
-        cost_usd(its.model.price, Usage(size, length, read, size - read), plan.call.tier(its))
-        for its, read in ((target, known), (other, 0))
-    )
+    stay, go = _expected(plan, target, hold.tokens), _expected(plan, other, 0)
     return stay is not None and go is not None and stay < go
+
+
+def _expected(plan: Plan, target: RouteTarget, held: int) -> float | None:
+    """US dollars of this call at a target that holds so much of its prompt, and writes the rest if it caches."""
+    size, length, settings = plan.demand.input_tokens, plan.demand.output_tokens, settings_of(plan, target)
+    read = min(held, size)
+    written = size - read if settings.prompt_cache == "auto" else 0
+    hour = written if settings.prompt_cache_ttl == "1h" else 0
+    return cost_usd(target.model.price, Usage(size, length, read, written - hour, hour), plan.call.tier(target))
 
 
 def keep(attempt: Attempt, usage: Usage) -> None:

@@ -218,11 +218,12 @@ async def test_while_a_better_target_ramps_up_conversations_stay_where_they_are(
 
 
 async def test_the_cheapest_target_takes_a_conversation_back_only_where_that_is_cheaper():
-    async def went_back(second):
+    async def went_back(second, ttl="5m", first="auto"):
         """A conversation at b, at its price, while a, the cheapest, was down for a call."""
         prices = {"a": {**RATES}, "b": second}
         only = {name: {**CLAUDE, "models": {"m": {"price": price}}} for name, price in prices.items()}
-        route = {**AUTO, "strategy": "cheapest"}
+        targets = [{"target": "a/m", "prompt_cache": first}, "b/m"]
+        route = {**AUTO, "strategy": "cheapest", "prompt_cache_ttl": ttl, "targets": targets}
         async with world(only=only, route=route, a=agent_script().first(1, DOWN), b=agent_script()) as it:
             replies = await agent_run(it.llm, "chat", turns=3)
             assert replies[0].target == "b/m"
@@ -231,6 +232,12 @@ async def test_the_cheapest_target_takes_a_conversation_back_only_where_that_is_
     assert not await went_back({**RATES, "input": 4.0, "cache_read": 0.4, "cache_write_5m": 5.0})
     assert await went_back({**RATES, "input": 40.0, "cache_read": 40.0, "cache_write_5m": 50.0})
     assert await went_back({"input": 40.0, "output": 150.0})
+    between = {**RATES, "input": 4.5, "cache_read": 4.0, "cache_write_5m": 5.0, "cache_write_1h": 8.0}
+    assert await went_back(between)
+    assert not await went_back(between, ttl="1h"), "to write all of it for an hour costs more there"
+    nearly = {**RATES, "input": 4.5, "cache_read": 3.1, "cache_write_5m": 5.0}
+    assert not await went_back(nearly)
+    assert await went_back(nearly, first="off"), "there nothing is written"
 
 
 async def test_a_fallback_of_weight_0_does_not_keep_what_it_was_lent():
