@@ -24,6 +24,8 @@ UNIT: Final = 128
 AUTOMATIC_MINIMUM: Final = 1024
 AUTOMATIC_LIFETIME: Final = 300.0
 """Seconds of idleness; OpenAI says 5 to 10 minutes."""
+TIDY_AT: Final = 50_000
+"""Prefixes; when there are so many, and twice as many as were left the last time, those that are over are dropped."""
 _LIFETIMES: Final = {"5m": 300.0, "1h": 3600.0}
 _TOLD: Final = ("name", "description", "parameters")
 """What the model reads of a tool."""
@@ -49,6 +51,7 @@ class PromptCache:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, _Entry] = {}
+        self._tidy_at = TIDY_AT
 
     def __repr__(self) -> str:
         return f"<PromptCache of {len(self._entries)} prefixes>"
@@ -64,6 +67,7 @@ class PromptCache:
         marks = breakpoints(body)
         if not marks:
             return Cached()
+        self._tidy(now)
         hashes = list(_hashes(body))
         minimum = cache_minimum(str(body["model"]))
         sizes = {at: _tokens_up_to(body, at, dialect) for at, _ in marks}
@@ -83,6 +87,12 @@ class PromptCache:
             self._entries[hashes[at]] = _Entry(lifetime, now + lifetime)
         return Cached(read, written["5m"], written["1h"])
 
+    def _tidy(self, now: float) -> None:
+        """Forget what is over, now and then: a simulated provider may run for days."""
+        if len(self._entries) >= self._tidy_at:
+            self._entries = {name: entry for name, entry in self._entries.items() if entry.until > now}
+            self._tidy_at = max(TIDY_AT, 2 * len(self._entries))
+
     def _look(self, hashes: list[bytes], at: int, now: float) -> int | None:
         """The last block up to `at` whose prefix is there, among those that are looked at."""
         for place in range(at, max(-1, at - LOOK_BACK), -1):
@@ -97,6 +107,7 @@ class PromptCache:
         units = len(text) // 4 // UNIT
         if units * UNIT < AUTOMATIC_MINIMUM:
             return Cached()
+        self._tidy(now)
         running, read, going = blake2b(str(asked["model"]).encode(), digest_size=16), 0, True
         for unit in range(units):
             running.update(text[unit * UNIT * 4 : (unit + 1) * UNIT * 4])

@@ -160,3 +160,13 @@ def test_openais_dialect_caches_only_when_asked_to():
     server = Server()
     for _ in range(2):
         assert server.gpt([{"role": "user", "content": SYSTEM}])[1] == 0
+
+
+def test_it_does_not_remember_for_ever_what_nobody_can_read_any_more():
+    server = Server(Script(automatic_cache=True))
+    for number in range(130):  # a prompt of 62,500 tokens: 488 units of it
+        server.now += 20.0
+        server.gpt([user(f"{number} " + "x" * 250_000)])
+    remembered = int(repr(server.provider.prompt_cache).split()[2])
+    assert remembered <= 25_000
+    assert server.gpt([user("129 " + "x" * 250_000)])[1] > 60_000, "what is not over is still there"
