@@ -77,28 +77,27 @@ class Affinity:
             del self._holds[name]
         return None
 
-    def note(self, name: bytes, hold: Hold, before: Iterable[bytes], now: float) -> Hold | None:
+    def note(self, name: bytes, hold: Hold, before: Hold | None, now: float) -> Hold | None:
         """A turn is held here from now on.
 
         Args:
             name: Of the turn.
             hold: Where, how much of it and how long.
-            before: Names of what it continues, the likeliest first.
+            before: What was known of it when the call began; None: nothing.
             now: Monotonic seconds.
 
         Returns:
             What another target still held of it: the conversation has moved. None: it has not.
         """
-        known = self.of(before, now)
         self._holds[name] = hold
         self._holds.move_to_end(name)
         if len(self._holds) > self._most:
             self._holds.popitem(last=False)
             self._evicted += 1
-        if known is None or known.target == hold.target:
+        if before is None or before.until <= now or before.target == hold.target:
             return None
         self._moves += 1
-        return known
+        return before
 
     def statistics(self) -> AffinityStatistics:
         """Counts so far."""

@@ -13,7 +13,7 @@ def hold(target="a/m", until=300.0, tokens=2000):
 
 def test_a_conversation_is_found_until_its_provider_forgets_it():
     affinity = Affinity()
-    affinity.note(b"c", hold(until=300.0), (), 0.0)
+    affinity.note(b"c", hold(until=300.0), None, 0.0)
     assert affinity.of([b"c"], 299.9) == hold()
     assert affinity.of([b"c"], 300.0) is None
     assert len(affinity) == 0
@@ -22,34 +22,33 @@ def test_a_conversation_is_found_until_its_provider_forgets_it():
 
 def test_a_move_is_told_with_what_was_left_behind():
     affinity = Affinity()
-    assert affinity.note(b"c", hold("a/m", 300.0), [b"c"], 0.0) is None
-    assert affinity.note(b"c", hold("a/m", 400.0, 2500), [b"c"], 100.0) is None, "it stays"
-    assert affinity.note(b"c", hold("b/m", 450.0), [b"c"], 150.0) == hold("a/m", 400.0, 2500)
+    assert affinity.note(b"c", hold("a/m", 300.0), None, 0.0) is None
+    assert affinity.note(b"c", hold("a/m", 400.0, 2500), hold("a/m", 300.0), 100.0) is None, "it stays"
+    assert affinity.note(b"c", hold("b/m", 450.0), hold("a/m", 400.0, 2500), 150.0) == hold("a/m", 400.0, 2500)
     assert affinity.of([b"c"], 200.0).target == "b/m"
     assert affinity.statistics() == AffinityStatistics(held=1, moves=1, evicted=0)
 
 
 def test_the_first_of_several_turns_that_is_known_says_where():
     affinity = Affinity()
-    affinity.note(b"1", hold("a/m"), (), 0.0)
-    affinity.note(b"2", hold("b/m", 100.0), (), 0.0)
+    affinity.note(b"1", hold("a/m"), None, 0.0)
+    affinity.note(b"2", hold("b/m", 100.0), None, 0.0)
     assert affinity.of([b"3", b"2", b"1"], 50.0).target == "b/m"
     assert affinity.of([b"3", b"2", b"1"], 100.0).target == "a/m", "the other has been forgotten"
-    assert affinity.note(b"3", hold("c/m"), [b"2", b"1"], 100.0).target == "a/m"
     assert affinity.of([b"1"], 100.0).target == "a/m", "another branch may go on from there"
 
 
 def test_a_first_turn_has_not_moved_whoever_began_alike():
     affinity = Affinity()
-    affinity.note(b"c", hold("a/m"), (), 0.0)
-    assert affinity.note(b"c", hold("b/m"), (), 0.0) is None
+    affinity.note(b"c", hold("a/m"), None, 0.0)
+    assert affinity.note(b"c", hold("b/m"), None, 0.0) is None
     assert affinity.statistics().moves == 0
 
 
 def test_what_was_forgotten_has_not_moved():
     affinity = Affinity()
-    affinity.note(b"c", hold("a/m", 300.0), (), 0.0)
-    assert affinity.note(b"c", hold("b/m", 700.0), [b"c"], 400.0) is None
+    affinity.note(b"c", hold("a/m", 300.0), None, 0.0)
+    assert affinity.note(b"c", hold("b/m", 700.0), hold("a/m", 300.0), 400.0) is None
     assert affinity.statistics().moves == 0
 
 
@@ -80,7 +79,7 @@ def test_it_is_a_bounded_memory_of_the_last_hold_of_each(steps, most):
                 naive.append((name, found))
         else:
             its = Hold(target, later, now + lifetime)
-            before = affinity.note(name, its, [name], now)
+            before = affinity.note(name, its, affinity.of([name], now), now)
             assert before == (found if found is not None and found.target != target else None)
             naive.append((name, its))
             naive = naive[-most:]

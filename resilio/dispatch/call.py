@@ -51,6 +51,7 @@ from resilio.supervisor import NoLease, RouteRecord, RouteTarget
 from resilio.tokens import PromptSize
 
 if TYPE_CHECKING:
+    from resilio.affinity import Hold
     from resilio.dispatch.attempt import Engine
     from resilio.ladder import Serving
 
@@ -340,6 +341,7 @@ class Plan:
         "call",
         "carried",
         "demand",
+        "hold",
         "input_tokens",
         "last",
         "left",
@@ -382,6 +384,8 @@ class Plan:
         embeds = call.request.inputs is not None
         self.max_output_tokens = 0 if embeds else asked_limit(call.request) or route.settings.max_output_tokens
         self.demand = Demand(self.input_tokens, self._expected_output())
+        self.hold: Hold | None = None
+        """Who held its conversation in a prompt cache when it began."""
         self.order = order_of(self)
         """Decided once: asked again for every attempt, a strategy that counts would count retries as calls."""
 

@@ -65,7 +65,7 @@ def order_of(plan: Plan) -> Iterable[RouteTarget]:
     engine, held = plan.call.engine, None
     turn = _turn(plan)
     if turn is not None and turn.before:
-        hold = engine.affinity.of(turn.before, now := engine.clock())
+        hold = plan.hold = engine.affinity.of(turn.before, now := engine.clock())
         if hold is not None:
             held = _held(plan, hold, now)
             plan.demand = plan.demand._replace(held=HeldBy(hold.target, hold.key))
@@ -118,7 +118,7 @@ def keep(attempt: Attempt, usage: Usage) -> None:
     now = call.engine.clock()
     until = now + lifetime(target.codec.kind, settings.model, usage, settings.prompt_cache_ttl)
     before = call.engine.affinity.note(
-        turn.own, Hold(target.name, tokens, until, attempt.lease.key.index), turn.before, now
+        turn.own, Hold(target.name, tokens, until, attempt.lease.key.index), plan.hold, now
     )
     if before is None:
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 
@@ -419,6 +420,27 @@ async def test_a_move_is_told_once_though_its_answer_had_to_be_asked_for_again()
         assert (first.target, second.target, second.text) == ("a/m", "b/m", "good")
         assert second.prompt_cache.rewritten_tokens == first.usage.input_tokens
         assert it.llm.status().conversations.moves == 1
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_hedge_that_comes_in_at_the_same_moment_is_no_move(streamed):
+    route = {"strategy": "round_robin", "hedge": 1.0, "hedge_share": 1.0, "upstream_stream": "auto"}
+    async with claudes("a", "b", route=route, a=numbered(), b=numbered()) as it:
+        assert (await it.llm.complete("chat", BEGUN, session="s")).target == "a/m"
+        it.providers["a"].script = replace(numbered(), first_token=Fixed(5.0))
+        it.providers["b"].script = replace(numbered(), first_token=Fixed(4.0))
+        if streamed:
+            async with it.llm.stream("chat", BEGUN, session="s") as stream:
+                async for _ in stream:
+                    pass
+            reply = stream.reply
+        else:
+            reply = await it.llm.complete("chat", BEGUN, session="s")
+        assert (it.calls("a"), it.calls("b")) == (2, 1), "it has hedged"
+        moves = [(event.source, event.target) for event in it.events if isinstance(event, ConversationMoved)]
+        assert moves in ([], [("a/m", "b/m")]), "nobody moves back from where it has only just been asked"
+        assert (reply.target == "b/m") <= bool(moves)
+        it.assert_idle()
 
 
 async def test_many_conversations_at_once_each_stay_where_they_began():
