@@ -1,8 +1,7 @@
 """What is known of Anthropic's models and API versions where it changes how a request is written.
 
-Sources: the API's pages on versions, extended thinking, structured outputs and prompt caching (November 2026). Names
-are matched by their beginnings, so that a dated or a cloud's name of a model is its model; an unknown name counts as
-new.
+Sources: the API's pages on versions, extended thinking, structured outputs and prompt caching. Names are matched by
+their beginnings, so that a dated or a cloud's name of a model is its model; an unknown name counts as new.
 """
 
 from __future__ import annotations
@@ -21,8 +20,12 @@ _MINIMA: Final = (
     (re.compile(r"opus-4-7|claude-3-haiku|haiku-3|3-5-haiku"), 2048),
     (re.compile(r"opus-4-[56]|haiku-4-5|mythos"), 4096),
 )
+"""By the page on prompt caching and the release notes of Opus 5 and Fable 5. Opus 4.7 was listed with 4,096 at first.
+Taken to be as the models before them, for nothing was found that says: Opus 5.5 and the later Fables. Clouds may keep
+longer ones only (Bedrock says 1,024 for Fable 5)."""
 CACHE_MINIMUM: Final = 1024
-"""Tokens, of every other model: Opus 4.8, 4.1, 4 and 3, all Sonnets; and of those whose names say nothing."""
+"""Tokens, of every other model: Opus 4.8, 4.1, 4 and 3, Sonnets up to 5; and of those of which nothing is known, as of
+Sonnet 5.5 and Haiku 5.5, and whose names say nothing. Taken for too short, a prefix is only marked in vain."""
 
 NO_SAMPLING_FROM: Final = "2026-10-21"
 """From this version on `temperature`, `top_p` and `top_k` are rejected, even at their default values."""
