@@ -32,6 +32,7 @@ from resilio.errors import (
 from resilio.events import AttemptEnded, Event, Listener, tell
 from resilio.models import Answer, AttemptRecord, Capability, HttpRequest, Reply, Request, Usage
 from resilio.providers import EmbeddingCodec
+from resilio.providers.prefix import limited
 from resilio.spending import Reservation, Spending
 from resilio.supervisor import RouteTarget, Supervisor
 from resilio.transport import Exchange, Response, Transport
@@ -329,7 +330,7 @@ class Attempt:
         now = self.engine.clock()
         outcome = Outcome.SLOW if slow else Outcome.SUCCESS
         probe = self.lease.probe
-        stale = self.lease.settle(now, outcome, usage=usage, latency=latency)
+        stale = self.lease.settle(now, outcome, usage=limited(self.target.codec.kind, usage), latency=latency)
         self._pay(usage)
         if self.call.request.inputs is None:
             self.plan.route.output_lengths.add(usage.output_tokens)
@@ -357,8 +358,9 @@ class Attempt:
             outcome = Outcome.IGNORED
         else:
             outcome = Outcome.FAILURE
+        counted = None if usage is None else limited(self.target.codec.kind, usage)
         stale = lease.settle(
-            now, outcome, usage=usage, error_class=error_class, retry_after=getattr(exc, "retry_after", None)
+            now, outcome, usage=counted, error_class=error_class, retry_after=getattr(exc, "retry_after", None)
         )
         unsent = not lease.sent or error_class is ErrorClass.CONNECT
         self._pay(usage, unused=unsent or _turned_away(exc))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -19,8 +20,8 @@ import orjson
 from resilio.models import Request, Usage
 
 __all__ = [
-    "AUTOMATIC_MINIMUM", "Turn", "conversation_key", "help_the_cache", "kept_tokens", "lifetime", "stable_tools",
-    "turn_of",
+    "AUTOMATIC_MINIMUM", "Turn", "conversation_key", "help_the_cache", "kept_tokens", "lifetime", "limited",
+    "stable_tools", "turn_of",
 ]  # fmt: skip
 
 AUTOMATIC_MINIMUM: Final = 1024
@@ -214,6 +215,15 @@ def help_the_cache(body: dict[str, Any], request: Request, base_url: str) -> Non
 def _is_openai(base_url: str) -> bool:
     host = urlsplit(base_url).hostname or ""
     return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def limited(kind: str, usage: Usage) -> Usage:
+    """What of a usage counts towards rate limits: Anthropic's input limits leave out what was read from the cache.
+
+    So says its page on rate limits, of most models; of others nothing was found that says so, and all of it counts.
+    """
+    read = usage.cache_read_tokens
+    return replace(usage, input_tokens=max(0, usage.input_tokens - read)) if read and kind == "anthropic" else usage
 
 
 def kept_tokens(kind: str, usage: Usage) -> int:

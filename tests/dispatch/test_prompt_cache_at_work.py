@@ -69,6 +69,18 @@ async def test_the_input_of_twenty_turns_costs_what_the_price_list_predicts():
     assert all(reply.prompt_cache is None for reply in plain)
 
 
+async def test_what_anthropic_reads_from_its_cache_does_not_use_up_its_input_limit():
+    limited = {**CLAUDE, "models": {"m": {"price": RATES, "input_tokens_per_minute": 20_000}}}
+    async with world(only={"a": limited}, route=AUTO, a=agent_script()) as it:
+        began = it.now
+        replies = await agent_run(it.llm, "chat", turns=20)
+        assert sum(reply.usage.input_tokens for reply in replies) > 80_000
+        assert it.now == began, "it waited for room that its provider had"
+        ((_, limiter),) = it.llm.engine.supervisor.providers["a"].models["m"].keys
+        used = sum(reply.usage.input_tokens - reply.usage.cache_read_tokens for reply in replies)
+        assert limiter.statistics(it.now).dimensions["input_tokens"].level == pytest.approx(20_000 - used)
+
+
 async def test_an_hour_is_written_at_its_own_price_and_read_after_a_long_pause():
     async with claudes("a", route={"prompt_cache_ttl": "1h"}) as it:
         (first,) = await agent_run(it.llm, "chat", turns=1)
