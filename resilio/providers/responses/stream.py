@@ -200,6 +200,7 @@ class ResponsesStreamDecoder(EventStream):
         """An item at its beginning, or whole at its end."""
         if not isinstance(start, dict):
             raise TypeError("an item that is no object")
+        _check_parts(start)
         item, new = self._item(index, start)
         if item.start.get("type") != start.get("type"):
             raise self._malformed("and put another item into the place of one that had begun")
@@ -261,6 +262,14 @@ class ResponsesStreamDecoder(EventStream):
         chunks.append(Chunk(finish_reason=finish, usage=answer.usage))
         if finish == "content_filter" and not (answer.text or answer.tool_calls or answer.refusal):
             raise refused_answer(self._who, self._status)
+
+
+def _check_parts(item: Mapping[str, Any]) -> None:
+    """Refuse an item whose parts are none before it is kept, for `answer` reads it whatever comes after it."""
+    for name in ("content", "summary"):
+        parts = item.get(name) or ()
+        if parts and not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
+            raise TypeError(f"{name} that is no list of objects")
 
 
 def _string(value: Any) -> str:
