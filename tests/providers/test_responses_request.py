@@ -144,9 +144,19 @@ class TestWhatTheServerKeeps:
         made = body()
         assert (made["store"], made["include"]) == (False, ["reasoning.encrypted_content"])
 
-    @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1-mini", "openai/gpt-4o-mini", "gpt-5-chat-latest", "gpt-3.5"])
+    @pytest.mark.parametrize(
+        "model",
+        ["gpt-4o", "gpt-4.1-mini", "openai/gpt-4o-mini", "gpt-5-chat-latest", "gpt-3.5", "team-a-gpt-4o", "GPT-4o_eu",
+         "gpt-35-turbo", "DeepSeek-V4-Pro", "meta/llama-4", "prod.gpt4"],
+    )  # fmt: skip
     def test_a_model_that_does_not_reason_is_not_asked_for_it(self, model):
         assert "include" not in body(model=model)
+
+    @pytest.mark.parametrize(
+        "model", ["gpt-5", "o4-mini", "gpt-5.6", "team-a-gpt-5.4", "gpt-oss-120b", "grok-4", "prod"]
+    )
+    def test_any_other_model_is_asked_for_it(self, model):
+        assert body(model=model)["include"] == ["reasoning.encrypted_content"]
 
     def test_the_callers_own_store_and_include_win(self):
         assert "include" not in body(store=True)
