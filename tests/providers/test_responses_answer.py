@@ -415,6 +415,21 @@ class TestStream:
         assert "gpt" in repr(CODEC)
 
 
+def test_an_item_that_comes_with_the_end_alone_is_not_lost():
+    spoken = message(text("Look:"))
+    whole = response(spoken, WEATHER, CLOCK)
+    decoder = CODEC.stream_decoder(200, SSE)
+    chunks = decoder.feed(stream(started(), *grown(1, spoken), ended(whole)))
+    decoder.finish()
+    calls = [call for chunk in chunks for call in chunk.tool_calls if call.name]
+    assert [(call.index, call.id, call.name) for call in calls] == [
+        (0, "call_1", "get_weather"), (1, "call_2", "get_time"),
+    ]  # fmt: skip
+    assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["tool_calls"]
+    assert decoder.answer().tool_calls == decode(whole).tool_calls
+    assert decoder.answer().text == "Look:"
+
+
 WORDS = st.text(max_size=12)
 ITEMS = st.one_of(
     st.builds(lambda parts: message(*map(text, parts)), st.lists(WORDS, max_size=2)),

@@ -250,10 +250,13 @@ class ResponsesStreamDecoder(EventStream):
         self._take_state(response)
         check_ended(self._who, self._status, response)
         output = response.get("output") or ()
-        kinds = [item.start.get("type") for _, item in sorted(self._items.items())]
-        if not kinds or kinds == [start.get("type") for start in output]:
-            for index, start in zip(sorted(self._items) or range(len(output)), output, strict=True):
-                self._take_item(index, start, chunks)
+        places = sorted(self._items)
+        kinds = [self._items[place].start.get("type") for place in places]
+        if kinds == [start.get("type") for start in output][: len(kinds)]:  # else they are in another order
+            after = places[-1] + 1 if places else 0  # what came without any event of its own
+            places += range(after, after + len(output) - len(places))
+            for place, start in zip(places, output, strict=True):
+                self._take_item(place, start, chunks)
         if is_empty(response, self._items):
             raise self._malformed("with a response without any output")
         self._ended = self.done = True
