@@ -271,16 +271,21 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _google_reasons(details: list[Any]) -> Iterator[str]:
-    """Google's: the `reason` of an ErrorInfo, and ``QUOTA_PER_DAY`` where a daily quota is used up."""
-    for detail in details:
-        if not isinstance(detail, Mapping):
-            continue
-        if isinstance(detail.get("reason"), str):
-            yield detail["reason"]
-        violations = detail.get("violations")
-        for violation in violations if isinstance(violations, list) else ():
-            if isinstance(violation, Mapping) and "PerDay" in as_text(violation.get("quotaId")):
-                yield "QUOTA_PER_DAY"
+    """Google's: ``QUOTA_PER_DAY`` where a daily quota is used up, and the `reason` of each ErrorInfo."""
+    told = [detail for detail in details if isinstance(detail, Mapping)]
+    if any("PerDay" in name for detail in told for name in _google_quotas(detail)):
+        yield "QUOTA_PER_DAY"
+    yield from (detail["reason"] for detail in told if isinstance(detail.get("reason"), str))
+
+
+def _google_quotas(detail: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the quotas that a QuotaFailure or an ErrorInfo says are used up."""
+    violations, metadata = detail.get("violations"), detail.get("metadata")
+    for violation in violations if isinstance(violations, list) else ():
+        if isinstance(violation, Mapping):
+            yield as_text(violation.get("quotaId"))
+    if isinstance(metadata, Mapping):
+        yield as_text(metadata.get("quota_limit"))
 
 
 def _as_json(value: Any) -> str:

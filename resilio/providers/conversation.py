@@ -16,7 +16,9 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
+from resilio.errors import Unencodable
 from resilio.models import Loss, Message
+from resilio.providers.encoding import dumps
 
 __all__ = [
     "ANTHROPIC_FIELDS",
@@ -30,6 +32,7 @@ __all__ = [
     "Part",
     "Text",
     "Turn",
+    "alike",
     "arguments_object",
     "foreign_losses",
     "parse_data_url",
@@ -131,6 +134,16 @@ class Turn:
     call_name: str = ""
     """Of a tool: the name of that call, where it is known."""
 
+    def says(self, words: str) -> bool:
+        """Whether the message still has these words, blanks around them and a refusal aside, and else nothing.
+
+        What a provider wants back goes as it came only then: the caller's own changes count for more.
+        """
+        refusal = f"{self.path}.refusal"
+        texts = [part for part in self.parts if isinstance(part, Text)]
+        said = "".join(part.text for part in texts if part.path != refusal)
+        return len(texts) == len(self.parts) and said.strip() == words.strip()
+
 
 def walk(messages: Sequence[Message]) -> Iterator[Turn]:
     """The turns of a conversation, in order, one a message."""
@@ -150,11 +163,14 @@ def walk(messages: Sequence[Message]) -> Iterator[Turn]:
         if role == "assistant":
             if refusal := message.get("refusal"):
                 turn.parts.append(Text(f"{path}.refusal", str(refusal), {}))
+            turn.parts += _spoken(message, path)
             turn.calls = list(_calls(message, index, turn.parts))
             open_calls += turn.calls
             names.update((call.id, call.name) for call in turn.calls)
         elif role == "tool":
             _pair(turn, open_calls, names)
+        if role != "assistant" and (message.get("tool_calls") or message.get("function_call")):
+            turn.parts.append(Odd(f"{path}.tool_calls", "only the assistant calls tools"))
         yield turn
 
 
@@ -234,9 +250,22 @@ def _pair(turn: Turn, open_calls: list[Call], names: Mapping[str, str]) -> None:
         turn.call_id = found.id if found else ""
     if found is not None:
         open_calls.remove(found)
-    turn.call_name = names.get(turn.call_id) or str(name or "")
+    # Some servers give all calls of a turn one id: then the order says which is which.
+    turn.call_name = found.name if found is not None else names.get(turn.call_id) or str(name or "")
     if not turn.call_id:
         turn.parts.append(Odd(turn.path, "it answers no tool call"))
+
+
+def _spoken(message: Mapping[str, Any], path: str) -> Iterator[Part]:
+    """What a model of OpenAI's said aloud, where nothing is written beside it."""
+    audio = message.get("audio")
+    if not audio or message.get("content"):
+        return
+    words = audio.get("transcript") if isinstance(audio, Mapping) else None
+    if isinstance(words, str) and words:
+        yield Text(f"{path}.audio.transcript", words, {})
+    else:
+        yield Odd(f"{path}.audio", "only its provider knows what was said there")
 
 
 def _calls(message: Mapping[str, Any], index: int, parts: list[Part]) -> Iterator[Call]:
@@ -245,6 +274,8 @@ def _calls(message: Mapping[str, Any], index: int, parts: list[Part]) -> Iterato
     if not given and message.get("function_call"):
         path, given = f"messages[{index}].function_call", [{"function": message["function_call"]}]
     if not isinstance(given, Sequence) or isinstance(given, str):
+        if given:
+            parts.append(Odd(path, "it is not a list"))
         return
     for number, call in enumerate(given):
         where = f"{path}[{number}]"
@@ -254,9 +285,13 @@ def _calls(message: Mapping[str, Any], index: int, parts: list[Part]) -> Iterato
             continue
         arguments = function.get("arguments")
         if arguments is None and (written := function.get("input")) is not None:  # a custom tool takes any text
-            arguments = orjson.dumps({"input": written}).decode()
+            arguments = {"input": written}
         if not isinstance(arguments, str):
-            arguments = orjson.dumps(arguments or {}, default=dict).decode()
+            try:
+                arguments = dumps(arguments or {}).decode()
+            except Unencodable as exc:
+                parts.append(Odd(where, str(exc)))
+                continue
         yield Call(where, str(call.get("id") or f"call_{index}_{number}"), str(function["name"]), arguments, call)
 
 
@@ -269,6 +304,14 @@ def arguments_object(arguments: str) -> Mapping[str, Any]:
     except orjson.JSONDecodeError:
         return {"_raw": arguments}
     return found if isinstance(found, dict) else {"_raw": arguments}
+
+
+def alike(one: object, other: object) -> bool:
+    """Whether two pieces of JSON are the same; of those nested too deep to be compared, none is."""
+    try:
+        return one == other
+    except RecursionError:
+        return False
 
 
 # --- parts -------------------------------------------------------------------------------------

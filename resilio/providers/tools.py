@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["Choice", "Format", "Function", "Other", "asked_format", "choice", "output_limit", "tools"]
+from resilio.models import Loss
+
+__all__ = ["Choice", "Format", "Function", "Other", "asked_format", "choice", "output_limit", "tools", "unread"]
 
 
 class Function(NamedTuple):
@@ -126,6 +128,28 @@ def output_limit(wire: Mapping[str, Any]) -> int | None:
             limit: int = wire[name]
             return limit
     return None
+
+
+def unread(wire: Mapping[str, Any]) -> list[Loss]:
+    """What stands in the fields read here and has no meaning, so that nothing came of it."""
+    losses = [
+        Loss(name, "it is not a whole number")
+        for name in ("max_completion_tokens", "max_tokens")
+        if wire.get(name) is not None and type(wire[name]) is not int
+    ]
+    for name in ("tools", "functions"):
+        if (given := wire.get(name)) and given is not _listed(given):
+            losses.append(Loss(name, "it is not a list", needed=True))
+        elif given and name == "functions" and wire.get("tools"):
+            losses.append(Loss(name, "there are tools in its place", needed=True))
+    for tool in tools(wire):
+        if isinstance(tool, Function):
+            inner = tool.raw["function"].get("parameters")
+            if inner is not None and not isinstance(inner, Mapping):
+                losses.append(Loss(f"{tool.path}.function.parameters", "it is not an object", needed=True))
+    if wire.get("tool_choice") is None and wire.get("function_call") is not None and choice(wire) is None:
+        losses.append(Loss("function_call", "it says nothing that is known"))
+    return losses
 
 
 def _listed(given: Any) -> Sequence[Any]:

@@ -35,6 +35,35 @@ def test_roles_are_four():
     assert [turn.role for turn in walk(messages)] == ["system", "system", "user", "assistant"]
 
 
+DEEP = {}
+for _ in range(400):
+    DEEP = {"a": DEEP}
+
+
+@pytest.mark.parametrize("arguments", [DEEP, {"a": "\ud800"}, {"a": float("nan")}, {1, 2}, {"a": object()}, {1: 2}])
+def test_arguments_that_cannot_be_written_are_odd_and_no_error(arguments):
+    (turn,) = walk([{"role": "assistant", "tool_calls": [call(arguments=arguments, id="c1")]}])
+    assert not turn.calls
+    (odd,) = turn.parts
+    assert isinstance(odd, Odd)
+    assert odd.path == "messages[0].tool_calls[0]"
+
+
+def test_results_of_calls_that_share_an_id_are_told_apart_by_their_order():
+    calls = [call("f", id="call_0"), call("g", id="call_0")]
+    results = [{"role": "tool", "tool_call_id": "call_0", "content": each} for each in "12"]
+    _, first, second = walk([{"role": "assistant", "tool_calls": calls}, *results])
+    assert (first.call_name, second.call_name) == ("f", "g")
+
+
+def test_what_was_said_aloud_is_its_transcript_or_nothing_anyone_else_knows():
+    said = {"role": "assistant", "content": None, "audio": {"id": "a", "transcript": "Hi"}}
+    assert [turn.parts for turn in walk([said])] == [[Text("messages[0].audio.transcript", "Hi", {})]]
+    ((odd,),) = [turn.parts for turn in walk([{**said, "audio": {"id": "a"}}])]
+    assert isinstance(odd, Odd)
+    assert [turn.parts for turn in walk([{**said, "content": "Hi"}])] == [[Text("messages[0].content", "Hi", {})]]
+
+
 def test_text_is_text_whether_a_string_or_parts():
     (whole,) = walk([{"role": "user", "content": "hello"}])
     assert whole.parts == [Text("messages[0].content", "hello", {})]

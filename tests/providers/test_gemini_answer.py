@@ -303,6 +303,17 @@ class TestPartialArguments:
         with pytest.raises(TypeError):
             made.add(part_of(path, stringValue="y"))
 
+    @pytest.mark.parametrize("kind", ["numberValue", "boolValue"])
+    def test_what_came_before_a_single_value_that_is_none_is_still_read(self, kind):
+        deep = []
+        for _ in range(300):
+            deep = [deep]
+        decoder = CODEC.stream_decoder(200, SSE)
+        decoder.feed(stream(response(candidate(text("Half"), finish=None)), growing(name="f")))
+        with pytest.raises(MalformedResponse):
+            decoder.feed(b"data: " + json.dumps(growing(part_of("$.a", **{kind: deep}))).encode() + b"\n\n")
+        assert decoder.answer().text == "Half"
+
     @given(st.text(alphabet="$.[]'\"\\ab01", max_size=12), st.none() | st.text(max_size=3) | st.integers())
     def test_nonsense_is_a_type_error_or_a_value(self, path, value):
         made = PartialArguments()

@@ -37,8 +37,8 @@ def body(status, name, message="It did not work.", *details):
     return {"error": {**error, "details": list(details)} if details else error}
 
 
-def info(reason):
-    metadata = {"service": "generativelanguage.googleapis.com"}
+def info(reason, **more):
+    metadata = {"service": "generativelanguage.googleapis.com", **more}
     return {"@type": f"{RPC}ErrorInfo", "reason": reason, "domain": "googleapis.com", "metadata": metadata}
 
 
@@ -139,6 +139,10 @@ BY_WORDING = {
         (400, "Corrupted thought signature.", UNSUPPORTED),
         (400, "Thought signature is not valid.", UNSUPPORTED),
     ],
+    "kept at another project": [
+        (403, "You do not have permission to access the File abc123 or it may not exist.", UNSUPPORTED),
+        (403, "CachedContent not found (or permission denied)", UNSUPPORTED),
+    ],
     "a feature it lacks": [
         (400, "Penalty is not enabled for this model", UNSUPPORTED),
         (400, "Function calling with a response mime type: 'application/json' is unsupported", UNSUPPORTED),
@@ -154,7 +158,7 @@ BY_WORDING = {
 
 @pytest.mark.parametrize("name", [row.name for row in WORDINGS])
 def test_each_wording(name):
-    names = {400: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}
+    names = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}
     for status, message, (error_class, kind) in BY_WORDING[name]:
         error = classify(status, body(status, names[status], message))
         assert (error.error_class, type(error)) == (error_class, kind), message
@@ -188,6 +192,11 @@ class TestHints:
 
     def test_a_quota_of_the_day_outranks_one_of_the_minute(self):
         error = classify(429, body(429, "RESOURCE_EXHAUSTED", TOO_FAST, quota("Minute"), quota("Day", "250")))
+        assert (error.error_class, error.code) == (ErrorClass.OUT_OF_CREDIT, "QUOTA_PER_DAY")
+
+    @pytest.mark.parametrize("day", [quota("Day"), info("RATE_LIMIT_EXCEEDED", quota_limit="GenerateRequestsPerDay")])
+    def test_a_quota_of_the_day_outranks_the_rate_it_is_told_of_as(self, day):
+        error = classify(429, body(429, "RESOURCE_EXHAUSTED", TOO_FAST, info("RATE_LIMIT_EXCEEDED"), day))
         assert (error.error_class, error.code) == (ErrorClass.OUT_OF_CREDIT, "QUOTA_PER_DAY")
 
     def test_headers_tell_of_no_limit(self):

@@ -5,6 +5,7 @@ import copy
 import itertools
 import json
 
+import orjson
 import pytest
 from chat_requests import ASKED, CALLS, HELLO, JSON_SCHEMA, LOOP, LOSSY, PNG, REQUESTS, SCHEMA, TOOLS, call, image, user
 from google.genai import Client, models, types
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from resilio.config import ProviderSettings, TargetSettings
+from resilio.errors import Unencodable
 from resilio.models import Request
 from resilio.providers import OpenAICodec
 from resilio.providers.gemini import GeminiCodec
@@ -337,6 +339,27 @@ class TestSignatures:
         assert text == {"text": "Look:"}
         assert calling["thoughtSignature"] == "c2ln"
 
+    @pytest.mark.parametrize(
+        ("words", "said"), [("Look", "Look"), (None, ""), ([{"type": "text", "text": each} for each in "ab"], "ab")]
+    )
+    def test_parts_of_a_message_whose_words_were_changed_are_not_sent(self, words, said):
+        kept = [
+            {"text": "Look:", "thoughtSignature": "dGV4dA=="},
+            {"functionCall": {"name": "get_time", "args": {}}, "thoughtSignature": "Y2FsbA=="},
+        ]
+        *texts, calling = self.turn({**LOOKING, "content": words, "gemini_content": kept})
+        assert "".join(part["text"] for part in texts) == said
+        assert calling["thoughtSignature"] == "c2ln"
+        assert self.turn({**LOOKING, "content": "Look:\n", "gemini_content": kept})[0] == kept[0]
+
+    def test_arguments_too_deep_to_be_compared_are_no_error(self):
+        deep = '{"a":' * 1000 + "1" + "}" * 1000
+        kept = [{"functionCall": {"name": "get_time", "args": orjson.loads(deep)}}]
+        message = {**LOOKING, "tool_calls": [call("c1", "get_time", deep)], "gemini_content": kept}
+        assert lost([ASKED, message, NOON]) == ()
+        with pytest.raises(Unencodable, match="nested"):
+            self.turn(message)
+
     @pytest.mark.parametrize("odd", [7, {}, {"google": 7}, {"google": {"thought_signature": 7}}])
     def test_an_odd_signature_is_none(self, odd):
         message = {**LOOKING, "tool_calls": [{**call("c1", "get_time", "{}"), "extra_content": odd}]}
@@ -392,6 +415,29 @@ class TestTools:
     def test_allowed_tools_are_all_that_is_sent(self):
         ((tool,),) = [its["functionDeclarations"] for its in body(*REQUESTS["tools allowed"])["tools"]]
         assert tool["name"] == "get_time"
+
+    @pytest.mark.parametrize("mode", ["auto", "required"])
+    def test_of_allowed_tools_only_those_that_there_are_may_be_called(self, mode):
+        names = ["nothing", "get_time"]
+        allowed = [{"type": "function", "function": {"name": name}} for name in names]
+        choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": allowed}}
+        made = body(tools=[*TOOLS, {"googleSearch": {}}], tool_choice=choice)
+        validate(made)
+        assert [list(tool) for tool in made["tools"]] == [["functionDeclarations"]]
+        calling = made["toolConfig"]["functionCallingConfig"]
+        assert calling.get("allowedFunctionNames") == (["get_time"] if mode == "required" else None)
+        nothing = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": allowed[:1]}}
+        assert paths(tools=TOOLS, tool_choice=nothing) == (["tool_choice"] if mode == "required" else [])
+
+    def test_where_nothing_may_be_called_its_own_tools_are_left_out_too(self):
+        assert "tools" not in body(tools=[{"google_search": {}}], tool_choice="none")
+        assert list(body(tools=[{"google_search": {}}, TOOLS[0]], tool_choice="none")["tools"][0]) == [
+            "functionDeclarations"
+        ]
+
+    @pytest.mark.parametrize("given", ["required", {"type": "function", "function": {"name": "get_time"}}])
+    def test_a_call_that_is_required_of_no_function_is_told_of(self, given):
+        assert paths(tool_choice=given) == paths(tools=[{"google_search": {}}], tool_choice=given) == ["tool_choice"]
 
     def test_a_strict_function_is_held_to_its_schema(self):
         made = body(*REQUESTS["strict tool"])

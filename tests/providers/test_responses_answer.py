@@ -415,6 +415,21 @@ class TestStream:
         assert "gpt" in repr(CODEC)
 
 
+def test_an_item_that_comes_with_the_end_alone_is_not_lost():
+    spoken = message(text("Look:"))
+    whole = response(spoken, WEATHER, CLOCK)
+    decoder = CODEC.stream_decoder(200, SSE)
+    chunks = decoder.feed(stream(started(), *grown(1, spoken), ended(whole)))
+    decoder.finish()
+    calls = [call for chunk in chunks for call in chunk.tool_calls if call.name]
+    assert [(call.index, call.id, call.name) for call in calls] == [
+        (0, "call_1", "get_weather"), (1, "call_2", "get_time"),
+    ]  # fmt: skip
+    assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["tool_calls"]
+    assert decoder.answer().tool_calls == decode(whole).tool_calls
+    assert decoder.answer().text == "Look:"
+
+
 WORDS = st.text(max_size=12)
 ITEMS = st.one_of(
     st.builds(lambda parts: message(*map(text, parts)), st.lists(WORDS, max_size=2)),
@@ -451,3 +466,56 @@ def test_any_response_is_read_alike_whole_streamed_cut_and_by_the_sdk(whole, siz
     decoder.finish()
     assert decoder.answer() == decode(whole)
     assert of_ours(decoder.answer()) == of_sdk(whole)
+
+
+KEYS = st.sampled_from(
+    ["type", "content", "summary", "text", "refusal", "name", "call_id", "id", "arguments", "input", "status", "phase",
+     "encrypted_content", "usage", "input_tokens", "output", "error", "incomplete_details"]
+)  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.integers(-2, 3) | st.sampled_from(["", "x", "message", "output_text"])
+ODD = st.recursive(LEAVES, lambda its: st.lists(its, max_size=2) | st.dictionaries(KEYS, its, max_size=3))
+ODD_ITEM = st.builds(
+    lambda kind, parts, more: {"name": "f", "content": parts, "summary": parts, **more, "type": kind},
+    st.sampled_from(["message", "reasoning", "function_call", "custom_tool_call", "web_search_call"]),
+    LEAVES | st.lists(ODD, min_size=1, max_size=2),
+    st.dictionaries(st.sampled_from(["content", "summary", "name", "arguments", "call_id", "phase"]), ODD, max_size=2),
+)
+ODD_EVENT = st.one_of(
+    st.builds(lambda kind, index, item: {"type": f"response.output_item.{kind}", "output_index": index, "item": item},
+              st.sampled_from(["added", "done"]), st.integers(0, 2), ODD_ITEM | ODD),
+    st.builds(lambda kind, index, delta: {"type": f"response.{kind}.delta", "output_index": index, "delta": delta},
+              st.sampled_from(["output_text", "refusal", "reasoning_text", "function_call_arguments"]),
+              st.integers(0, 2), ODD),
+    st.builds(lambda kind, state: {"type": f"response.{kind}", "response": state},
+              st.sampled_from(["in_progress", "completed", "incomplete", "failed"]),
+              ODD | st.builds(lambda items, more: {"output": items, **more}, st.lists(ODD_ITEM, max_size=2),
+                              st.dictionaries(KEYS, ODD, max_size=2))),
+)  # fmt: skip
+
+
+@given(st.lists(ODD_EVENT, min_size=1, max_size=5))
+def test_whatever_events_come_they_are_chunks_or_a_provider_error(events):
+    decoder = CODEC.stream_decoder(200, SSE)
+    try:
+        for each in events:
+            decoder.feed(stream(each))
+        decoder.finish()
+    except ProviderError:
+        assert not decoder.complete
+    decoder.answer()
+    for each in events:
+        try:
+            assert decode(each.get("response")).finish_reason
+        except ProviderError:
+            continue
+
+
+@pytest.mark.parametrize("field", ["content", "summary"])
+@pytest.mark.parametrize("parts", [7, "text", {"a": 1}, ["text"], [[]]])
+def test_what_came_before_an_item_whose_parts_are_none_is_still_read(field, parts):
+    decoder = CODEC.stream_decoder(200, SSE)
+    odd = {**(reasoning() if field == "summary" else message(id="msg_2")), field: parts}
+    decoder.feed(stream(started(), *grown(0, message(text("Half"))), added(1, odd)))
+    with pytest.raises(MalformedResponse):
+        decoder.feed(b"")
+    assert decoder.answer().text == "Half"

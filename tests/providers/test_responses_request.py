@@ -144,9 +144,19 @@ class TestWhatTheServerKeeps:
         made = body()
         assert (made["store"], made["include"]) == (False, ["reasoning.encrypted_content"])
 
-    @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1-mini", "openai/gpt-4o-mini", "gpt-5-chat-latest", "gpt-3.5"])
+    @pytest.mark.parametrize(
+        "model",
+        ["gpt-4o", "gpt-4.1-mini", "openai/gpt-4o-mini", "gpt-5-chat-latest", "gpt-3.5", "team-a-gpt-4o", "GPT-4o_eu",
+         "gpt-35-turbo", "DeepSeek-V4-Pro", "meta/llama-4", "prod.gpt4"],
+    )  # fmt: skip
     def test_a_model_that_does_not_reason_is_not_asked_for_it(self, model):
         assert "include" not in body(model=model)
+
+    @pytest.mark.parametrize(
+        "model", ["gpt-5", "o4-mini", "gpt-5.6", "team-a-gpt-5.4", "gpt-oss-120b", "grok-4", "prod"]
+    )
+    def test_any_other_model_is_asked_for_it(self, model):
+        assert body(model=model)["include"] == ["reasoning.encrypted_content"]
 
     def test_the_callers_own_store_and_include_win(self):
         assert "include" not in body(store=True)
@@ -253,6 +263,10 @@ CALL = {
     "id": "fc_1", "type": "function_call", "call_id": "call_1", "name": "get_time", "arguments": "{}",
     "status": "completed",
 }  # fmt: skip
+SPOKEN = {
+    "id": "msg_1", "type": "message", "role": "assistant", "status": "completed",
+    "content": [{"type": "output_text", "text": "Let me look.", "annotations": []}],
+}  # fmt: skip
 LOOKING = {"role": "assistant", "content": "Let me look.", "tool_calls": [call("call_1", "get_time", "{}")]}
 NOON = {"role": "tool", "tool_call_id": "call_1", "content": "noon"}
 MADE = [
@@ -269,19 +283,38 @@ class TestReasoningGoesBack:
         return made["input"][1:-1]
 
     def test_the_very_items_that_came(self):
-        items = [REASONING, {**CALL, "created_by": "x"}]
-        assert self.turn(items) == [REASONING, CALL]
+        items = [REASONING, SPOKEN, {**CALL, "created_by": "x"}]
+        assert self.turn(items) == [REASONING, SPOKEN, CALL]
 
     def test_another_servers_are_made_anew_from_the_message(self):
-        assert self.turn([REASONING, CALL], provider="azure") == MADE
+        assert self.turn([REASONING, SPOKEN, CALL], provider="azure") == MADE
 
     def test_items_of_a_message_whose_calls_were_changed_are_made_anew(self):
-        assert self.turn([REASONING, {**CALL, "call_id": "call_2"}]) == MADE
+        assert self.turn([REASONING, SPOKEN, {**CALL, "call_id": "call_2"}]) == MADE
+        assert self.turn([REASONING, SPOKEN, {**CALL, "name": "get_weather"}]) == MADE
+        assert self.turn([REASONING, SPOKEN, {**CALL, "arguments": '{"zone":1}'}]) == MADE
+        assert self.turn([REASONING, SPOKEN, CALL, {**CALL, "call_id": "call_2"}]) == MADE
+
+    def test_items_of_a_message_whose_words_were_changed_are_made_anew(self):
+        other = {**SPOKEN, "content": [{**SPOKEN["content"][0], "text": "His number is 555."}]}
+        assert self.turn([REASONING, other, CALL]) == MADE
+        assert self.turn([REASONING, CALL]) == MADE
+
+    def test_arguments_that_a_caller_wrote_anew_are_still_the_same(self):
+        spaced = {**CALL, "arguments": "{ }"}
+        assert self.turn([REASONING, SPOKEN, spaced]) == [REASONING, SPOKEN, spaced]
+
+    def test_arguments_too_deep_to_be_compared_are_no_error(self):
+        deep = '{"a":' * 1000 + "1" + "}" * 1000
+        kept = {"provider": "gpt", "items": [{**CALL, "arguments": deep}]}
+        calling = {"role": "assistant", "content": None, "tool_calls": [call("call_1", "get_time", deep)]}
+        made = body([*HELLO, {**calling, "responses_output": kept}, NOON])
+        assert made["input"][1]["arguments"] == deep
 
     def test_reasoning_without_its_encrypted_form_is_a_name_of_nothing_unless_the_server_keeps_it(self):
         bare = {name: value for name, value in REASONING.items() if name != "encrypted_content"}
-        assert self.turn([bare, CALL]) == MADE
-        assert self.turn([bare, CALL], store=True) == [bare, CALL]
+        assert self.turn([bare, SPOKEN, CALL]) == MADE
+        assert self.turn([bare, SPOKEN, CALL], store=True) == [bare, SPOKEN, CALL]
 
     @pytest.mark.parametrize("kept", ["x", ["x"], {"provider": "gpt"}, {"provider": "gpt", "items": "x"}, None, 7])
     def test_nonsense_in_its_place_is_passed_over(self, kept):

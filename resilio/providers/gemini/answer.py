@@ -24,6 +24,7 @@ __all__ = [
     "decode_answer",
     "failed",
     "finish_of",
+    "read_parts",
     "read_usage",
     "refusal_of",
 ]
@@ -89,21 +90,13 @@ def answer_of(body: Mapping[str, Any], arguments: Mapping[int, str] | None = Non
     first = _first(candidates) if candidates else {}
     parts = (first.get("content") or {}).get("parts") or []
     response_id = as_text(body.get("responseId"))
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[ToolCall] = []
-    for part in parts:
-        call = part.get("functionCall")
-        if call is not None:
-            calls.append(_call(part, call, response_id, len(calls), (arguments or {}).get(len(calls))))
-        elif part.get("text") is not None:
-            (thoughts if part.get("thought") is True else texts).append(as_text(part["text"]))
+    text, thoughts, calls = read_parts(first, response_id, 0, arguments)
     return Answer(
-        "".join(texts),
+        text,
         finish_of(first.get("finishReason"), calls) if candidates else "content_filter" if block_reason(body) else "",
         read_usage(body.get("usageMetadata")),
         tuple(calls),
-        "".join(thoughts),
+        thoughts,
         refusal_of(body, first),
         as_text(body.get("modelVersion")),
         response_id,
@@ -112,13 +105,28 @@ def answer_of(body: Mapping[str, Any], arguments: Mapping[int, str] | None = Non
     )
 
 
-def _call(part: Mapping[str, Any], call: Any, response_id: str, number: int, written: str | None) -> ToolCall:
+def read_parts(
+    candidate: Mapping[str, Any], response_id: str, index: int, arguments: Mapping[int, str] | None = None
+) -> tuple[str, str, list[ToolCall]]:
+    """Text, thoughts and calls of a candidate; `index` is what its calls without an id are named by."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[ToolCall] = []
+    for part in (candidate.get("content") or {}).get("parts") or ():
+        call = part.get("functionCall")
+        if call is not None:
+            identity = as_text(call.get("id")) or call_id(response_id, index, len(calls))
+            calls.append(_call(part, call, identity, (arguments or {}).get(len(calls))))
+        elif part.get("text") is not None:
+            (thoughts if part.get("thought") is True else texts).append(as_text(part["text"]))
+    return "".join(texts), "".join(thoughts), calls
+
+
+def _call(part: Mapping[str, Any], call: Any, identity: str, written: str | None) -> ToolCall:
     arguments = as_json_text(call.get("args") or {}) if written is None else written
     signature = as_text(part.get("thoughtSignature"))
     extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else None
-    return ToolCall(
-        as_text(call.get("id")) or call_id(response_id, 0, number), as_text(call.get("name")), arguments, extra
-    )
+    return ToolCall(identity, as_text(call.get("name")), arguments, extra)
 
 
 def _wanted_back(part: Mapping[str, Any]) -> bool:

@@ -42,7 +42,7 @@ class PartialArguments:
         """Take in one piece; returns how many characters of text it had.
 
         Raises:
-            TypeError: Its path leads nowhere.
+            TypeError: Its path leads nowhere, or its value is an object or a list.
         """
         path = piece["jsonPath"]
         text = piece.get("stringValue")
@@ -54,7 +54,10 @@ class PartialArguments:
                 self._put(path, self._texts[path])
             self._texts[path].append(text)
             return len(text)
-        self._put(path, next((piece[name] for name in _VALUES if piece.get(name) is not None), None))
+        value = next((piece[name] for name in _VALUES if piece.get(name) is not None), None)
+        if isinstance(value, dict | list):  # and perhaps too deep to be written again
+            raise TypeError("a single value that is none")
+        self._put(path, value)
         return 1
 
     def value(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from resilio.models import Loss, Message
-from resilio.providers.conversation import Call, Odd, Part, Text, Turn, arguments_object, walk
+from resilio.providers.conversation import Call, Odd, Part, Text, Turn, alike, arguments_object, walk
 from resilio.providers.gemini.media import Place, media_part
 
 __all__ = ["SENTINEL", "Conversation", "read_conversation", "signature_of"]
@@ -110,7 +110,7 @@ def _call(call: Call) -> dict[str, Any]:
 
 
 def _kept(turn: Turn) -> list[dict[str, Any]] | None:
-    """The parts of `gemini_content`, if they hold the very calls of the message; ids as in the message."""
+    """The parts of `gemini_content`, if they hold the very words and calls of the message; ids as in the message."""
     given = turn.raw.get("gemini_content")
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         return None
@@ -119,7 +119,12 @@ def _kept(turn: Turn) -> list[dict[str, Any]] | None:
     parts = [dict(each) for each in given]
     calling = [part for part in parts if isinstance(part.get("functionCall"), Mapping)]
     theirs = [(part["functionCall"].get("name"), part["functionCall"].get("args") or {}) for part in calling]
-    if theirs != [(call.name, arguments_object(call.arguments)) for call in turn.calls]:
+    if not alike(theirs, [(call.name, arguments_object(call.arguments)) for call in turn.calls]):
+        return None
+    words = "".join(
+        part["text"] for part in parts if isinstance(part.get("text"), str) and part.get("thought") is not True
+    )
+    if not turn.says(words):
         return None
     for part, call in zip(calling, turn.calls, strict=True):
         part["functionCall"] = {**part["functionCall"], "id": call.id}

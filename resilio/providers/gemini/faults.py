@@ -108,6 +108,13 @@ WORDINGS: Final = (
         "400 INVALID_ARGUMENT: another target may take the conversation without it",
     ),
     wording(
+        "kept at another project",
+        r"permission to access the (?:file|cached ?content)|cached ?content not found",
+        {Cls.CALLER, Cls.UNAUTHORISED},
+        Cls.UNSUPPORTED,
+        "403 PERMISSION_DENIED: the caller named a file or a cache that is not this key's, or is gone",
+    ),
+    wording(
         "a feature it lacks",
         r"(?:not|n't) support|unsupported|is not enabled|not available|location is not supported|unknown name",
         {Cls.CALLER},

@@ -110,7 +110,7 @@ def _add_logprobs(config: dict[str, Any], wire: Mapping[str, Any], losses: list[
 
 def _add_stop(config: dict[str, Any], wire: Mapping[str, Any], losses: list[Loss]) -> None:
     stop = wire.get("stop")
-    given = [stop] if isinstance(stop, str) else stop or ()
+    given = [stop] if isinstance(stop, str) else () if stop is None else stop
     if not isinstance(given, Sequence) or not all(isinstance(each, str) for each in given):
         losses.append(Loss("stop", "it is neither text nor a list of texts"))
         return
@@ -129,23 +129,28 @@ def _add_stop(config: dict[str, Any], wire: Mapping[str, Any], losses: list[Loss
 def _add_form(
     config: dict[str, Any], wire: Mapping[str, Any], model: str, losses: list[Loss], *, has_tools: bool
 ) -> None:
-    asked = asked_format(wire)
+    asked, given = asked_format(wire), wire.get("response_format")
+    if given is not None and (asked is None or asked.kind != given.get("type")):
+        losses.append(Loss("response_format", "there is no such form"))
+        return
     if asked is None or asked.kind == "text":
         return
     if has_tools and not models.takes_form_with_tools(model):
         losses.append(Loss("response_format", f"{model} cannot be held to a form while it has tools"))
         return
     config["responseMimeType"] = "application/json"
-    if asked.kind == "json_schema":
+    if asked.kind == "json_schema" and asked.schema:
         config["responseJsonSchema"] = dict(asked.schema)
+    elif asked.kind == "json_schema":
+        losses.append(Loss("response_format", "it holds no schema, so any JSON will do"))
 
 
 def _add_thinking(config: dict[str, Any], wire: Mapping[str, Any], model: str, losses: list[Loss]) -> None:
     """The caller's effort, unless they say in Gemini's own words how to think."""
-    effort = str(wire.get("reasoning_effort") or "")
-    if not effort or "thinkingConfig" in config or "thinking_config" in config:
+    effort = wire.get("reasoning_effort")
+    if effort is None or "thinkingConfig" in config or "thinking_config" in config:
         return
-    found, why = models.thinking(effort, model)
+    found, why = models.thinking(effort if isinstance(effort, str) else repr(effort)[:80], model)
     if found is not None:
         config["thinkingConfig"] = found
     if why is not None:

@@ -9,7 +9,7 @@ or a hint that changes no answer, or a loss.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,7 +22,7 @@ from resilio.providers.gemini import models
 from resilio.providers.gemini.contents import read_conversation
 from resilio.providers.gemini.generation import GENERATION, generation_config
 from resilio.providers.gemini.media import Place
-from resilio.providers.tools import Choice, Function, choice, tools
+from resilio.providers.tools import Choice, Function, choice, tools, unread
 
 __all__ = ["endpoint", "request_headers", "translate"]
 
@@ -78,6 +78,7 @@ def translate(
     if config := generation_config(wire, model, max_tokens, losses, has_tools="tools" in body):
         body["generationConfig"] = config
     _add_tier(body, wire, losses)
+    losses.extend(unread(wire))
     losses.extend(_unknown(wire))
     losses.extend(foreign_losses(wire))
     return body, tuple(losses)
@@ -113,14 +114,20 @@ def _add_tools(body: dict[str, Any], wire: Mapping[str, Any], model: str, losses
             own.append(dict(tool.raw))
         else:
             losses.append(Loss(tool.path, "only functions can be called", needed=True))
+    if chosen is not None and (chosen.mode == "none" or chosen.allowed is not None):
+        own = []  # it would be used whatever is said of functions
     if functions or own:
         body["tools"] = [*([{"functionDeclarations": functions}] if functions else ()), *own]
+    if wire.get("parallel_tool_calls") not in (None, True, False):
+        losses.append(Loss("parallel_tool_calls", "it is neither true nor false"))
     if not functions:
+        if chosen is not None and chosen.mode in ("required", "named"):
+            losses.append(Loss(chosen.path, "there is no function to call"))
         return
     if strict and (chosen is None or chosen.mode == "auto") and not models.validates(model):
         losses.append(Loss("tools", f"{model} holds calls to their schema only where one is required"))
         strict = False
-    if (config := _calling(chosen, strict=strict)) is not None:
+    if (config := _calling(chosen, [its["name"] for its in functions], strict=strict)) is not None:
         body["toolConfig"] = {"functionCallingConfig": config}
     if wire.get("parallel_tool_calls") is False and (chosen is None or chosen.mode != "none"):
         losses.append(Loss("parallel_tool_calls", "it may call several functions at once"))
@@ -131,7 +138,7 @@ def _function(tool: Function) -> dict[str, Any]:
     return {**made, "description": tool.description} if tool.description else made
 
 
-def _calling(chosen: Choice | None, *, strict: bool) -> dict[str, Any] | None:
+def _calling(chosen: Choice | None, names: Sequence[str], *, strict: bool) -> dict[str, Any] | None:
     """`functionCallingConfig`; None where there is nothing to say. A forced call is held to its schema anyway."""
     if chosen is None:
         return {"mode": "VALIDATED"} if strict else None
@@ -139,7 +146,7 @@ def _calling(chosen: Choice | None, *, strict: bool) -> dict[str, Any] | None:
     if chosen.mode == "named":
         return {"mode": mode, "allowedFunctionNames": [chosen.name]}
     if chosen.mode == "required" and chosen.allowed:
-        return {"mode": mode, "allowedFunctionNames": sorted(chosen.allowed)}
+        return {"mode": mode, "allowedFunctionNames": sorted(names)}
     return {"mode": mode}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from resilio.models import Loss, Message
-from resilio.providers.conversation import Call, Media, Native, Odd, Part, Text, Turn, walk
+from resilio.providers.conversation import Call, Media, Native, Odd, Part, Text, Turn, alike, arguments_object, walk
 
 __all__ = ["CALLS", "KEPT", "Conversation", "read_conversation"]
 
@@ -84,13 +84,13 @@ def _assistant(turn: Turn, made: Conversation) -> list[Item]:
 
 
 def _kept(turn: Turn, made: Conversation) -> list[Item] | None:
-    """The very items that came, if this server can read them and the message still has the same calls."""
+    """The very items that came, if this server can read them and the message still has the same words and calls."""
     given = turn.raw.get(KEPT)
     items = given.get("items") if isinstance(given, Mapping) and given.get("provider") == made.who else None
     if not isinstance(items, Sequence) or isinstance(items, str) or not all(isinstance(one, Mapping) for one in items):
         return None
     calls = [item for item in items if item.get("type") in CALLS]
-    if [item.get("call_id") for item in calls] != [call.id for call in turn.calls]:
+    if len(calls) != len(turn.calls) or not all(map(_same, calls, turn.calls)) or not turn.says(_words(items)):
         return None
     if not made.stored and any(one.get("type") == "reasoning" and not one.get("encrypted_content") for one in items):
         return None  # a name of something nobody kept
@@ -98,6 +98,27 @@ def _kept(turn: Turn, made: Conversation) -> list[Item] | None:
         {name: _id(value) if name == "call_id" else value for name, value in item.items() if name != "created_by"}
         for item in items
     ]
+
+
+def _same(item: Mapping[str, Any], call: Call) -> bool:
+    """Whether the message's call is still the one that came."""
+    if (item.get("call_id"), item.get("name")) != (call.id, call.name):
+        return False
+    if item["type"] == "custom_tool_call":
+        inner = call.raw.get("custom")
+        return item.get("input") == (inner.get("input") if isinstance(inner, Mapping) else call.arguments)
+    written = item.get("arguments")
+    return isinstance(written, str) and alike(arguments_object(written), arguments_object(call.arguments))
+
+
+def _words(items: Iterable[Mapping[str, Any]]) -> str:
+    """The text of the messages among items, without refusals."""
+    parts = [part for item in items if item.get("type") == "message" for part in _listed(item.get("content"))]
+    return "".join(str(part.get("text")) for part in parts if part.get("type") == "output_text")
+
+
+def _listed(given: Any) -> list[Mapping[str, Any]]:
+    return [each for each in given if isinstance(each, Mapping)] if isinstance(given, list | tuple) else []
 
 
 def _made(turn: Turn, made: Conversation) -> list[Item]:

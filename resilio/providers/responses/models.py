@@ -10,9 +10,13 @@ from typing import Final
 
 __all__ = ["reasons"]
 
-_NO_REASONING: Final = re.compile(r"(?:^|[/:])(?:gpt-[34]|chatgpt-|gpt-5(?:[.]\d+)?-chat)|-chat-latest$")
+_NO_REASONING: Final = re.compile(
+    r"(?<![a-z0-9])(?:gpt-?[34]|chatgpt-|gpt-?5(?:[.]\d+)?-chat|deepseek|llama|mistral|phi-)|-chat-latest$",
+    re.IGNORECASE,
+)
+"""Anywhere in the name: Azure's deployments bear any, often with the model's in it."""
 
 
 def reasons(model: str) -> bool:
-    """Whether it reasons, and so can be asked for its reasoning in encrypted form; others answer that with a 400."""
+    """Whether it may reason in encrypted form, and so be asked for that; others answer with a 400."""
     return _NO_REASONING.search(model) is None

@@ -17,7 +17,7 @@ from resilio.models import Loss, Request
 from resilio.providers.conversation import ANTHROPIC_FIELDS, foreign_losses
 from resilio.providers.responses.items import Conversation, read_conversation
 from resilio.providers.responses.models import reasons
-from resilio.providers.tools import Function, Other, choice, output_limit, tools
+from resilio.providers.tools import Function, Other, choice, output_limit, tools, unread
 
 __all__ = ["translate"]
 
@@ -46,6 +46,18 @@ _SAYS_NOTHING: Final[Mapping[str, tuple[Any, ...]]] = {
     "stop": ([], ()),
 }
 """Values that ask for what is done anyway."""
+_TYPES: Final[Mapping[str, tuple[type, str]]] = {
+    "include": (Sequence, "a list"),
+    "logprobs": (bool, "true or false"),
+    "max_output_tokens": (int, "a whole number"),
+    "reasoning": (Mapping, "an object"),
+    "reasoning_effort": (str, "text"),
+    "store": (bool, "true or false"),
+    "text": (Mapping, "an object"),
+    "top_logprobs": (int, "a whole number"),
+    "verbosity": (str, "text"),
+}
+"""Fields that are sent only if they are what they should be."""
 _DATED: Final = re.compile(r"_20\d{6}$")
 """How the types of Anthropic's tools end."""
 
@@ -74,8 +86,25 @@ def translate(request: Request, model: str, who: str, limit: int | None) -> tupl
     _add_reasoning(body, wire)
     _add_text(body, wire, talk.losses)
     _add_include(body, wire, model)
+    talk.losses.extend(unread(wire))
+    talk.losses.extend(_unread(wire))
     talk.losses.extend(_unknown(wire))
     return body, tuple(talk.losses)
+
+
+def _unread(wire: Mapping[str, Any]) -> list[Loss]:
+    """Fields of which a value of another type is not sent."""
+    return [
+        Loss(name, f"it is not {what}")
+        for name, (kind, what) in _TYPES.items()
+        if (value := wire.get(name)) is not None and not _is(value, kind)
+    ]
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind is int:
+        return type(value) is int
+    return isinstance(value, kind) and not (kind is Sequence and isinstance(value, str))
 
 
 def _unknown(wire: Mapping[str, Any]) -> list[Loss]:
@@ -106,7 +135,9 @@ def _add_text(body: dict[str, Any], wire: Mapping[str, Any], losses: list[Loss])
     if isinstance(given, Mapping) and "format" not in made:
         kind = given.get("type")
         if kind == "json_schema":
-            made["format"] = _schema(given.get("json_schema"))
+            made["format"] = form = _schema(given.get("json_schema"))
+            if not form["schema"]:
+                losses.append(Loss("response_format", "it holds no schema, so any JSON will do"))
         elif kind in ("json_object", "text"):
             made["format"] = {"type": kind}
         else:

@@ -200,6 +200,7 @@ class ResponsesStreamDecoder(EventStream):
         """An item at its beginning, or whole at its end."""
         if not isinstance(start, dict):
             raise TypeError("an item that is no object")
+        _check_parts(start)
         item, new = self._item(index, start)
         if item.start.get("type") != start.get("type"):
             raise self._malformed("and put another item into the place of one that had begun")
@@ -249,10 +250,13 @@ class ResponsesStreamDecoder(EventStream):
         self._take_state(response)
         check_ended(self._who, self._status, response)
         output = response.get("output") or ()
-        kinds = [item.start.get("type") for _, item in sorted(self._items.items())]
-        if not kinds or kinds == [start.get("type") for start in output]:
-            for index, start in zip(sorted(self._items) or range(len(output)), output, strict=True):
-                self._take_item(index, start, chunks)
+        places = sorted(self._items)
+        kinds = [self._items[place].start.get("type") for place in places]
+        if kinds == [start.get("type") for start in output][: len(kinds)]:  # else they are in another order
+            after = places[-1] + 1 if places else 0  # what came without any event of its own
+            places += range(after, after + len(output) - len(places))
+            for place, start in zip(places, output, strict=True):
+                self._take_item(place, start, chunks)
         if is_empty(response, self._items):
             raise self._malformed("with a response without any output")
         self._ended = self.done = True
@@ -261,6 +265,14 @@ class ResponsesStreamDecoder(EventStream):
         chunks.append(Chunk(finish_reason=finish, usage=answer.usage))
         if finish == "content_filter" and not (answer.text or answer.tool_calls or answer.refusal):
             raise refused_answer(self._who, self._status)
+
+
+def _check_parts(item: Mapping[str, Any]) -> None:
+    """Refuse an item whose parts are none before it is kept, for `answer` reads it whatever comes after it."""
+    for name in ("content", "summary"):
+        parts = item.get(name) or ()
+        if parts and not (isinstance(parts, list) and all(isinstance(part, dict) for part in parts)):
+            raise TypeError(f"{name} that is no list of objects")
 
 
 def _string(value: Any) -> str:

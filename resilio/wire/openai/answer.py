@@ -1,7 +1,8 @@
 """A reply as a chat completion.
 
-What only OpenAI's dialect has (logprobs, annotations, further choices) is taken from `Reply.raw` where the answer came
-in that dialect. The rule that keeps it simple: what both have comes from the reply, which checks may have changed.
+What a reply itself does not hold (logprobs, annotations, further choices) is taken from `Reply.raw`, where the answer
+came in OpenAI's dialect or in another that has it. The rule that keeps it simple: what both have comes from the reply,
+which checks may have changed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from resilio.models import Reply, Usage
+from resilio.providers.gemini import choices as gemini
 from resilio.providers.openai.answer import read_content
 from resilio.providers.openai.faults import FINISH_SPELLINGS
+from resilio.providers.responses import choices as responses
 from resilio.wire.faults import Fault
 from resilio.wire.story import FIELD, story_of
 
@@ -115,7 +118,11 @@ def _further(choice: Mapping[str, Any], *, complete: bool) -> dict[str, Any]:
 
 
 def raw_choices(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The choices of an answer that came in OpenAI's dialect; empty for any other."""
+    """The choices of an answer that came in OpenAI's dialect, or what others have of theirs; else empty."""
+    if "candidates" in raw:
+        return gemini.openai_choices(raw)
+    if "output" in raw or raw.get("type") == "response.output_text.delta":
+        return responses.openai_choices(raw)
     given = raw.get("choices")
     return [its for its in given if isinstance(its, Mapping)] if isinstance(given, list) else []
 
