@@ -8,7 +8,7 @@ from chat_requests import HELLO, JSON_SCHEMA, LOOP, LOSSY, PDF, PNG, REQUESTS, S
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import response_create_params as params
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from resilio.config import TargetSettings
 from resilio.errors import Unencodable
@@ -48,10 +48,24 @@ def paths(*args, **more):
 
 def validate(made):
     """By the SDK's own types; what they do not name is refused, as the API refuses it."""
-    read = PARAMS.validate_python(made)
-    for name in ("input", "tools"):  # some of it is lazy, and judged only when it is read
-        list(read.get(name) or ())
+    read_all(PARAMS.validate_python(made))
     assert set(made) <= KNOWN
+
+
+def read_all(value):
+    """Lists in lists are lazy, and judged only when they are read."""
+    if isinstance(value, dict):
+        for each in value.values():
+            read_all(each)
+    elif not isinstance(value, str) and hasattr(value, "__iter__"):
+        for each in value:
+            read_all(each)
+
+
+def test_the_sdks_types_refuse_what_is_wrong_deep_inside():
+    odd = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": 7}]}
+    with pytest.raises(ValidationError):
+        validate({"model": "m", "input": [odd]})
 
 
 @pytest.mark.parametrize("model", [MODEL, "gpt-4o"])
