@@ -182,6 +182,12 @@ class TestContents:
         first, second, _ = body(*REQUESTS["assistant first"])["contents"]
         assert (first["parts"], second["role"]) == ([{"text": "."}], "model")
 
+    def test_a_system_message_alone_gets_a_turn_after_it(self):
+        made = body([{"role": "system", "content": "Tell a joke."}])
+        validate(made)
+        assert made["systemInstruction"] == {"parts": [{"text": "Tell a joke."}]}
+        assert made["contents"] == [{"role": "user", "parts": [{"text": "."}]}]
+
     def test_results_answer_calls_by_name_and_id_in_one_turn(self):
         made = body([*LOOP, {"role": "user", "content": "Thanks"}], tools=TOOLS)["contents"]
         assert [content["role"] for content in made] == ["user", "model", "user"]

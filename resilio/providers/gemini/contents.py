@@ -19,7 +19,7 @@ SENTINEL: Final = "skip_thought_signature_validator"
 """What stands in for the signature of a call that another provider made; documented by Google for just that."""
 
 _STAND_IN: Final = "."
-"""The user's turn before a conversation that the assistant begins."""
+"""The user's turn before a conversation that the assistant begins, and beside a system message alone."""
 
 
 class Conversation:
@@ -63,7 +63,7 @@ def read_conversation(messages: Sequence[Message], place: Place, *, signed: bool
             made.add("user", _result(turn, place, made.losses))
         else:
             made.add("model", _assistant(turn, made.losses, signed=signed))
-    if made.contents and made.contents[0]["role"] == "model":
+    if made.contents[0]["role"] == "model" if made.contents else made.system:
         made.contents.insert(0, {"role": "user", "parts": [{"text": _STAND_IN}]})
     for content in made.contents:
         if content["role"] == "user":
