@@ -8,6 +8,7 @@ import json
 import orjson
 import pytest
 from chat_requests import ASKED, CALLS, HELLO, JSON_SCHEMA, LOOP, LOSSY, PNG, REQUESTS, SCHEMA, TOOLS, call, image, user
+from google.auth.credentials import AnonymousCredentials
 from google.genai import Client, models, types
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,10 @@ from resilio.providers.gemini.contents import SENTINEL
 NEW, OLDER, OLDEST = "gemini-3-pro-preview", "gemini-2.5-flash", "gemini-2.0-flash"
 CODEC = GeminiCodec()
 SDK = Client(api_key="x")._api_client
+VERTEX = CODEC.for_provider(
+    ProviderSettings(name="v", kind="gemini", base_url="https://aiplatform.googleapis.com/v1/projects/p")
+)
+VERTEX_SDK = Client(vertexai=True, project="p", location="global", credentials=AnonymousCredentials())._api_client
 LOSES = {
     "two images": "messages[0].content[1]",  # a GIF
     "one tool at a time": "parallel_tool_calls",
@@ -80,12 +85,15 @@ def plain(value):
     return base64.urlsafe_b64encode(value).decode() if isinstance(value, bytes) else value
 
 
-def validate(made):
+def validate(made, *, vertex=False):
     """By the SDK's own types, which refuse what they do not name; what it would send of it itself is the same."""
     top = {name: value for name, value in made.items() if name not in ("contents", "generationConfig")}
     asked = {"model": "m", "contents": made["contents"], "config": {**made.get("generationConfig", {}), **top}}
     parameters = types._GenerateContentParameters.model_validate(copy.deepcopy(asked))
-    again = plain(models._GenerateContentParameters_to_mldev(SDK, parameters))
+    if vertex:
+        again = plain(models._GenerateContentParameters_to_vertex(VERTEX_SDK, parameters))
+    else:
+        again = plain(models._GenerateContentParameters_to_mldev(SDK, parameters))
     del again["_url"]
     again.setdefault("generationConfig", {})
     if "systemInstruction" in again:  # the SDK gives it a role, which changes nothing
@@ -105,6 +113,13 @@ def test_each_request_is_one_of_the_sdks_own(name, model):
     roles = [content["role"] for content in made["contents"]]
     assert roles[:1] == ["user"] or (name, model) == ("pdf by url", OLDEST)
     assert all(one != other for one, other in itertools.pairwise(roles))
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_each_request_is_one_of_the_sdks_own_for_vertex_too(name):
+    assert paths(*REQUESTS[name], codec=VERTEX, model=OLDER) == paths(*REQUESTS[name], model=OLDER)
+    if not any(loss.needed for loss in lost(*REQUESTS[name], codec=VERTEX, model=OLDER)):
+        validate(body(*REQUESTS[name], codec=VERTEX, model=OLDER), vertex=True)
 
 
 @pytest.mark.parametrize("model", [NEW, OLDER, OLDEST])
@@ -259,10 +274,7 @@ class TestMedia:
         assert parts_of(linked) == parts_of(linked, model=OLDER) == made
         (loss,) = lost(user(linked), model=OLDEST)
         assert (loss.needed, "base64" in loss.why) == (True, True)
-        vertex = CODEC.for_provider(
-            ProviderSettings(name="v", kind="gemini", base_url="https://aiplatform.googleapis.com/v1/projects/p")
-        )
-        assert lost(user(linked), model=OLDEST, codec=vertex) == ()
+        assert lost(user(linked), model=OLDEST, codec=VERTEX) == ()
         assert lost(user(image("http://a.test/x.jpg")))[0].needed, "only https is fetched"
 
     def test_a_url_without_an_ending_has_no_type(self):
