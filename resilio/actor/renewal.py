@@ -47,6 +47,7 @@ class _Reading:
     def __init__(self, settings: KeySettings, executor: Executor | None) -> None:
         source = settings.source
         assert source is not None, "only keys from files and commands are read"
+        self.source = source
         self._command = Command(source.what, settings.timeout) if source.kind == "command" else None
         self.timeout = (settings.timeout if self._command else _FILE_TIMEOUT) + 2 * GRACE
         work: Callable[[], str] = self._command.run if self._command else lambda: read_file(source.what)
@@ -108,7 +109,11 @@ async def first_secrets(config: Config, known: Config | None, executor: Executor
                 found[its.name, index] = secret
             else:
                 readings[its.name, index] = _Reading(key, executor)
-    found |= await _all_of(readings)
+    read, problems = await _all_of(readings)
+    if problems:
+        del there, found, read  # some tools print a traceback with variables; these hold secrets
+        raise ConfigError(problems)
+    found |= read
     return replace(config, providers=tuple(_filled(its, found) for its in config.providers)) if found else config
 
 
@@ -116,8 +121,8 @@ _Place = tuple[str, int]
 """A provider's name, and the index of one of its keys."""
 
 
-async def _all_of(readings: Mapping[_Place, _Reading]) -> dict[_Place, str]:
-    """What all of them find, or every reason why not."""
+async def _all_of(readings: Mapping[_Place, _Reading]) -> tuple[dict[_Place, str], list[str]]:
+    """What they find, and why the others do not."""
     waits = (each.secret() for each in readings.values())
     try:
         ends = await asyncio.gather(*waits, return_exceptions=True)
@@ -132,9 +137,7 @@ async def _all_of(readings: Mapping[_Place, _Reading]) -> dict[_Place, str]:
             problems.append(f"provider.{name}.keys[{index}]: the command {end}")
         else:
             raise end
-    if problems:
-        raise ConfigError(problems)
-    return found
+    return found, problems
 
 
 def _filled(provider: ProviderSettings, found: Mapping[_Place, str]) -> ProviderSettings:
@@ -221,7 +224,12 @@ class _Kept:
         record, key = self._record, self._key
         settings = key.settings
         assert settings is not None, "a key without settings is not kept"
-        reading = self._reading = self._reading or _Reading(settings, self._executor)
+        reading = self._reading
+        if reading is not None and reading.source != settings.source:  # a reload has moved the key elsewhere
+            reading.call_off()
+            reading = None
+        if reading is None:
+            reading = self._reading = _Reading(settings, self._executor)
         secret, problem = None, ""
         try:
             secret = await reading.secret()

@@ -84,6 +84,12 @@ def test_a_program_that_has_gone_since_is_a_failure_like_any_other(tmp_path):
     assert caught.value.__context__ is None
 
 
+def test_a_word_that_no_program_can_be_given_is_a_failure_like_any_other():
+    with pytest.raises(SecretUnreadable, match="cannot be run") as caught:
+        Command(f"echo {SECRET}\0", 10).run()
+    assert caught.value.__context__ is None
+
+
 def test_one_that_writes_without_end_is_stopped_after_what_a_key_may_have():
     with pytest.raises(SecretUnreadable, match="holds more than"):
         Command("yes sk", 30).run()

@@ -259,6 +259,36 @@ async def test_a_command_that_fails_keeps_the_client_closed_and_is_named_by_its_
     assert NEW not in "".join(traceback.format_exception(caught.value))
 
 
+async def test_no_variable_of_the_frames_that_run_commands_holds_a_secret():
+    with pytest.raises(ConfigError) as caught:
+        async with opened(["command:printf sk-%s%s marker -0123456789", "command:false"]):
+            pass
+    report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [frame for frame in report.stack if "tests" not in frame.filename]
+    assert "first_secrets" in {frame.name for frame in frames}
+    assert not [frame.name for frame in frames if "sk-marker" in repr(frame.locals)]
+
+
+async def test_a_file_that_hung_before_a_reload_gives_its_secret_to_no_other_source(file, tmp_path):
+    threads, other = Threads(), tmp_path / "other"
+    other.write_text("sk-of-the-other-file")
+    async with opened([{"key": f"file:{file}", "name": "k"}], script=Script(answer="fine"), threads=threads) as (
+        llm, _, events,
+    ):  # fmt: skip
+        threads.busy = True
+        await asyncio.sleep(31)  # its reading was given up by now, and is still under way
+        (provider,) = llm.config.providers
+        moved = {"name": "a", "kind": "openai", "base_url": provider.base_url, "models": {"m": {}}}
+        keys = [{"key": f"file:{other}", "name": "k"}]
+        await llm.reload({"provider": [{**moved, "keys": keys}], "route": {"chat": {"targets": ["a/m"]}}})
+        file.write_text("sk-too-late")
+        await asyncio.sleep(11)
+        threads.let()
+        await asyncio.sleep(21)
+        assert llm.engine.supervisor.providers["a"].keys[0].secret == "sk-of-the-other-file"
+        assert len(told(events, KeyRenewed)) == 1, "by the reload"
+
+
 async def test_a_reload_runs_new_commands_only_and_keeps_what_was_renewed(file, tmp_path):
     trace = tmp_path / "trace"
     first = {"key": f"command:sh -c 'echo run >> {trace}; cat {file}'", "refresh": 60}
