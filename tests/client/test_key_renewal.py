@@ -14,11 +14,11 @@ import orjson
 import pytest
 from executors import InlineExecutor
 
-from resilio import Client, ConfigError, Exhausted
+from resilio import Client, ConfigError, Exhausted, ResilioError
 from resilio.cli import main
 from resilio.events import KeyRenewed, KeyRestored, KeySetAside, KeyUnreadable
 from resilio.models import HttpRequest
-from resilio.testing.faults import Error
+from resilio.testing.faults import Error, ErrorFrame
 from resilio.testing.latency import Fixed
 from resilio.testing.loop import wall_clock
 from resilio.testing.provider import SimulatedProvider
@@ -407,6 +407,44 @@ async def test_a_server_that_repeats_the_key_it_refuses_is_not_quoted(key, strea
     text = "".join(traceback.format_exception(caught.value)) + repr(events)
     assert "Incorrect API key provided: [key] - get another." in text
     assert key not in text
+
+
+ODD = "marker of an unusual/form+with==many-characters"
+
+
+@pytest.mark.parametrize("key", [OLD, ODD, "sk-marker/of+a==form~that-is-not-usual"])
+@pytest.mark.parametrize("lead", ["", "x" * 230])
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("how", ["complete", "stream", "auto"])
+async def test_a_server_that_repeats_the_key_inside_a_200_is_not_quoted(key, lead, after, how):
+    fault = ErrorFrame(after=after, code="invalid_api_key", message=f"Bad: {lead}{key} - get another.")
+    route = {"upstream_stream": "auto"} if how == "auto" else None
+    async with opened([key], script=Script.of(fault), route=route) as (llm, _, events):
+        with pytest.raises(ResilioError) as caught:
+            if how == "stream":
+                async with llm.stream("chat", "hi") as stream:
+                    [chunk async for chunk in stream]
+            else:
+                await llm.complete("chat", "hi")
+    text, error = repr(events), caught.value
+    while error is not None:
+        text += "".join(traceback.format_exception(error)) + repr(vars(error))
+        error = error.__cause__ or error.__context__
+    assert "[key]" in text
+    assert "marker" not in text
+
+
+async def test_a_server_that_repeats_a_header_with_a_password_is_not_quoted():
+    headers = {"X-Team-Token": "Basic marker-of-a-header", "X-Team": "research-and-development"}
+    message = "marker-of-a-header may not use research-and-development"
+    async with opened(["sk-a"], script=Script.of(Error("invalid_request", 400, message=message)), headers=headers) as (
+        llm, _, events,
+    ):  # fmt: skip
+        with pytest.raises(ResilioError) as caught:
+            await llm.complete("chat", "hi")
+    text = "".join(traceback.format_exception(caught.value)) + repr(events)
+    assert "[key] may not use research-and-development" in text
+    assert "marker" not in text
 
 
 def test_neither_check_nor_explain_shows_a_key(file, tmp_path, capsys, monkeypatch):
