@@ -222,15 +222,18 @@ class Lease:
             self.limiter.settle(now, self.demand, Demand(self.demand.input_tokens, 0))
 
     def _rest(self, now: float, retry_after: float | None) -> None:
-        """Rest this key's limits: until the hint, or by a growing, half-random pause where none came."""
+        """Rest this key's limits: until the hint, or by a growing, half-random pause where none came.
+
+        Nor is 0 a hint: who throttles and says "at once" would be asked at once, by everybody.
+        """
         throttles, group = self.key.throttles, self.record.group
         pauses, began = throttles.get(group, (0, -math.inf))
         if self.admitted_at > began:
             pauses += 1
             throttles[group] = (pauses, now)
-        elif retry_after is None:
+        elif not retry_after:
             return  # sent before the pause began, as many at a time are: it does not say that it is too short
-        if retry_after is None:
+        if not retry_after:
             longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(pauses - 1, 16))
             retry_after = longest * (0.5 + 0.5 * self._owner.rng.random())
         self.limiter.rest(now + retry_after)

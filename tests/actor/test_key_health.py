@@ -120,6 +120,12 @@ def test_a_throttled_key_does_not_hold_the_others_back(hint):
     assert {p.lease().key.index for _ in range(20)} == {0}, "it has idled while the other has twenty in flight"
 
 
+def test_a_hint_of_no_time_at_all_is_none():
+    p = one(keys=1)
+    refuse(p, p.lease(), ErrorClass.THROTTLED, retry_after=0.0)
+    assert 1 <= p.resting() <= 2
+
+
 # --- aside, tried, back ------------------------------------------------------------------------
 
 
