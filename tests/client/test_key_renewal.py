@@ -133,6 +133,38 @@ async def test_many_refusals_lead_to_one_reading_for_which_all_of_them_wait(file
         assert a.count() == 41
 
 
+@pytest.mark.parametrize("others", [[], ["b"]])
+async def test_two_hundred_callers_streams_and_hedges_among_them_outlive_a_rotation(file, others):
+    seed, route = 3, {"hedge": 0.2, "retry": {"max_attempts": 2}}
+    rng = random.Random(seed)
+    script = Script(answer="fine", first_token=Fixed(0.5))
+    async with opened([f"file:{file}"], script=script, route=route, others=others) as (llm, a, events):
+
+        async def ask(at):
+            await asyncio.sleep(at)
+            if rng.random() < 0.5:
+                return (await llm.complete("chat", "hi")).text
+            async with llm.stream("chat", "hi") as stream:
+                return "".join([chunk.text async for chunk in stream])
+
+        calls = [asyncio.create_task(ask(rng.choice([0.0, 0.0, rng.random() * 4]))) for _ in range(200)]
+        left = [calls.pop(rng.randrange(len(calls))) for _ in range(20)]
+        await asyncio.sleep(0.25)
+        a.script = ONLY_NEW  # the old secret is refused from here on, before the new one is in its file
+        file.write_text(NEW)
+        await asyncio.sleep(0.3)
+        for call in left:
+            call.cancel()
+            call.cancel()
+        assert {await call for call in calls} == ({"fine", "backup"} if others else {"fine"})
+        await asyncio.gather(*left, return_exceptions=True)
+        assert len(told(events, KeyRenewed)) == 1
+        assert told(events, KeySetAside) == []
+        record = llm.engine.supervisor.providers["a"]
+        assert (record.in_flight, record.waiters, record.keys[0].in_flight) == (0, [], 0)
+        assert record.breaker.state == "closed"
+
+
 async def test_who_has_another_target_does_not_wait(file):
     threads = Threads()
     async with opened([f"file:{file}"], others=["b"], threads=threads) as (llm, _, _):
