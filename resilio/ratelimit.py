@@ -251,11 +251,20 @@ class RateLimiter:
         if now < self._rest_until:
             return -1.0
         least = 1.0
+        if dimensions := self._dimensions:
+            amounts = _amounts(demand)
+            for dimension in dimensions:
+                bucket = dimension.bucket
+                left = (bucket.level(now) - amounts[dimension.kind]) / bucket.burst
+                if left < least:
+                    least = left
+        return least
+
+    def take(self, demand: Demand) -> None:
+        """Take a request and its tokens, for which `room` has just answered at least 0."""
         amounts = _amounts(demand)
         for dimension in self._dimensions:
-            bucket = dimension.bucket
-            least = min(least, (bucket.level(now) - amounts[dimension.kind]) / bucket.burst)
-        return least
+            dimension.bucket.take(amounts[dimension.kind])
 
     def wait(self, now: float, demand: Demand) -> float:
         """The answer of `reserve`, without taking anything."""

@@ -117,8 +117,8 @@ def pick(target: ModelRecord, now: float, demand: Demand) -> tuple[Key, RateLimi
         room = limiter.room(now, demand)
         if room >= 0 and (rank := (key.index == holder, room, -key.in_flight, -key.last_use)) > most:
             best, most = pair, rank
-    if best is not None and best[1].reserve(now, demand) != 0.0:  # `room` and `reserve` ask the same
-        return None
+    if best is not None:
+        best[1].take(demand)
     return best
 
 

@@ -144,16 +144,16 @@ class Lease:
         if self.settled is not None:
             raise RuntimeError(f"lease on {self.record.name} settled twice: {self.settled}, then {outcome}")
         self.settled = outcome
-        owner, record = self._owner, self.record
+        owner, record, key = self._owner, self.record, self.key
         owner.in_flight -= 1
         record.in_flight -= 1
-        self.key.in_flight -= 1
+        key.in_flight -= 1
         if outcome == Outcome.SUCCESS or outcome == Outcome.SLOW:
             stale = self._succeed(now, slow=outcome == Outcome.SLOW, usage=usage, latency=latency)
         else:
             stale = self._fail(now, outcome, usage, error_class, retry_after)
-        if self.key.trial is self:
-            trial_over(self.key, now)
+        if key.trial is self:
+            trial_over(key, now)
         if owner.breaker.changes or record.breaker.changes:
             owner.flush_changes()
         elif owner.waiters or owner.lifecycle.state is not _RUNNING:  # a draining actor waits for the last one
