@@ -130,12 +130,12 @@ def set_aside(record: ProviderRecord, key: Key, why: ErrorClass, now: float, hin
         key: One of its keys, in use or tried again.
         why: `UNAUTHORISED` or `OUT_OF_CREDIT`.
         now: Monotonic seconds.
-        hint: Seconds the provider named, if it did.
+        hint: Seconds the provider named, if it did; a few at least are kept to.
     """
     known = key.aside is not None and not key.renewing
     key.aside, key.aside_at, key.renewing = str(why), now, False
     rest = min(_LONGEST_REST, _FIRST_REST[why] * 2.0 ** min(key.rests, 16))
-    key.aside_until = now + (hint or rest)
+    key.aside_until = now + max(hint or rest, _NO_VERDICT)
     key.rests += 1
     if not known and record.listeners:
         record.emit(KeySetAside(record.name, key.index, str(why), now, key.name))

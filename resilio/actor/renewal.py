@@ -170,7 +170,9 @@ class KeyKeeper:
             self._kept.pop(key).task.cancel()
         for key, record in wanted.items():
             record.renew = self._renew
-            if key not in self._kept:
+            if key in self._kept:
+                self._kept[key].look()
+            else:
                 kept = _Kept(record, key, self._executor)
                 kept.task = self._spawn(kept.run(), f"resilio key {record.name}/{key.index}")
                 self._kept[key] = kept
@@ -193,7 +195,8 @@ class _Kept:
         self._record = record
         self._key = key
         self._executor = executor
-        self._asked = asyncio.Event()
+        self._asked = False
+        self._wake = asyncio.Event()
         self._reading: _Reading | None = None
         self._told = ""
 
@@ -201,20 +204,30 @@ class _Kept:
         """Have it read at once; False: that was done a moment ago."""
         if self.task.done() or self._record.clock() - self._key.renewed_at < _ASKED_AGAIN:
             return False
-        self._asked.set()
+        self._asked = True
+        self._wake.set()
         return True
+
+    def look(self) -> None:
+        """Its settings may be others now."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Read it whenever it is time or somebody asks, until cancelled."""
-        key = self._key
+        key, clock = self._key, asyncio.get_running_loop().time
+        read_at = clock()
         try:
             while (settings := key.settings) is not None and settings.source is not None:
-                every = settings.refresh or _REFRESH[settings.source.kind]
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(every):
-                        await self._asked.wait()
-                self._asked.clear()
+                due = read_at + (settings.refresh or _REFRESH[settings.source.kind])
+                if not self._asked and clock() < due:
+                    self._wake.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout_at(due):
+                            await self._wake.wait()
+                    continue
+                self._asked = False
                 await self._read_again()
+                read_at = clock()
         except Exception:  # a bug; the key goes on as it is, and so does everything else
             logger.exception("key %d of %r is not read again", key.index, self._record.name)
         finally:
@@ -230,7 +243,7 @@ class _Kept:
             reading = None
         if reading is None:
             reading = self._reading = _Reading(settings, self._executor)
-        secret, problem = None, ""
+        renewed_at, secret, problem = key.renewed_at, None, ""
         try:
             secret = await reading.secret()
         except SecretUnreadable as exc:
@@ -240,8 +253,8 @@ class _Kept:
         if reading.future.done():
             self._reading = None
         now = record.clock()
-        if key.settings is None or key.settings.source != settings.source:
-            secret = None  # a reload has read it from elsewhere meanwhile
+        if key.settings is None or key.settings.source != settings.source or key.renewed_at != renewed_at:
+            secret = None  # a reload has read it meanwhile, perhaps from elsewhere: this is older
         if problem and problem != self._told:
             where = f"provider.{record.name}.keys[{key.index}]"
             logger.warning("%s: the %s %s; the secret there is stays", where, settings.source, problem)
@@ -250,6 +263,7 @@ class _Kept:
         self._told = problem
         if secret is not None and secret != key.secret:
             logger.info("provider.%s.keys[%d] has another secret", record.name, key.index)
+            self._asked = False  # whoever asked meanwhile was refused with the old one
             give(record, key, secret, now)
-        else:
+        elif not self._asked:  # else there may be another by now, and the next reading decides
             nothing_new(record, key, now)

@@ -177,6 +177,15 @@ def test_a_rest_that_the_provider_names_is_kept_to():
     assert p.lease().trial
 
 
+def test_a_rest_of_no_time_that_a_provider_names_does_not_make_every_request_a_trial():
+    p = one(keys=2)
+    refuse(p, p.lease(), BROKE, retry_after=0.001)
+    p.later(4.9)
+    assert {p.lease().key.index for _ in range(5)} == {1}
+    p.later(0.1)
+    assert p.lease().trial
+
+
 @pytest.mark.parametrize(
     ("outcome", "error"),
     [(Outcome.FAILURE, ErrorClass.SERVER_ERROR), (Outcome.CANCELLED, None), (Outcome.IGNORED, ErrorClass.CALLER)],

@@ -243,6 +243,67 @@ async def test_a_file_that_hangs_is_not_opened_again_until_it_answers(file):
         assert llm.engine.supervisor.providers["a"].keys[0].secret == NEW
 
 
+def document(*keys):
+    table = {"name": "a", "kind": "openai", "base_url": "http://a.test/v1", "models": {"m": {}}, "keys": list(keys)}
+    return {"provider": [table], "route": {"chat": {"targets": ["a/m"]}}}
+
+
+async def test_a_refusal_while_the_file_is_being_read_is_answered_by_another_reading(file):
+    threads = Threads()
+    async with opened([f"file:{file}"], threads=threads) as (llm, _, events):
+        threads.busy = True
+        await asyncio.sleep(10.5)
+        ((reading, _),) = threads.held  # because it was time
+        call = asyncio.create_task(llm.complete("chat", "hi"))
+        await asyncio.sleep(1)
+        threads.busy = False
+        threads.held.clear()
+        file.write_text(NEW)
+        reading.set_result(OLD)  # as it was when it was read
+        assert (await call).text == "fine"
+        assert told(events, KeySetAside) == []
+
+
+async def test_a_reading_that_ends_after_a_reload_does_not_bring_the_old_secret_back(file):
+    threads = Threads()
+    async with opened([f"file:{file}"], script=Script(answer="fine"), threads=threads) as (llm, _, events):
+        threads.busy = True
+        await asyncio.sleep(11)
+        ((reading, _),) = threads.held
+        file.write_text(NEW)
+        await llm.reload(document(f"file:{file}"))
+        threads.held.clear()
+        reading.set_result(OLD)
+        await asyncio.sleep(1)
+        assert llm.engine.supervisor.providers["a"].keys[0].secret == NEW
+        assert len(told(events, KeyRenewed)) == 1
+
+
+async def test_a_reload_that_changes_how_often_a_file_is_read_holds_from_now_on(file):
+    slow, quick = ({"key": f"file:{file}", "refresh": every} for every in (3600, 5))
+    async with opened([slow], script=Script(answer="fine")) as (llm, _, events):
+        await asyncio.sleep(1)
+        await llm.reload(document(quick))
+        file.write_text(NEW)
+        await asyncio.sleep(5)
+        assert len(told(events, KeyRenewed)) == 1
+
+
+async def test_a_command_is_not_run_again_for_those_refused_while_it_ran(tmp_path):
+    trace, threads = tmp_path / "trace", Threads()
+    key = {"key": f"command:sh -c 'echo run >> {trace}; wc -l < {trace}'", "refresh": 30}
+    script = Script(answer="fine").with_rule(Error("invalid_api_key"), key="1")
+    async with opened([key], script=script, threads=threads) as (llm, _, _):
+        threads.busy = True
+        await asyncio.sleep(30.5)
+        call = asyncio.create_task(llm.complete("chat", "hi"))
+        await asyncio.sleep(1)
+        threads.let()
+        assert (await call).text == "fine"
+        await asyncio.sleep(20)
+        assert trace.read_text().count("run") == 2
+
+
 async def test_an_unreadable_file_is_told_once_and_the_old_secret_goes_on(file, caplog):
     async with opened([f"file:{file}"], script=ONLY_OLD) as (llm, _, events):
         file.unlink()
