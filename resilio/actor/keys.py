@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from resilio.actor.lease import Lease
     from resilio.actor.record import ModelRecord, ProviderRecord
 
-__all__ = ["REMOVED", "Key", "give", "nothing_new", "pick", "restore", "set_aside", "trial_over"]
+__all__ = [
+    "REMOVED",
+    "Key",
+    "any_left",
+    "give",
+    "key_found",
+    "nothing_new",
+    "pick",
+    "restore",
+    "set_aside",
+    "trial_over",
+]
 
 REMOVED: Final = "removed"
 """Why a key is set aside that the configuration has no more."""
@@ -139,9 +150,7 @@ def set_aside(record: ProviderRecord, key: Key, why: ErrorClass, now: float, hin
     key.rests += 1
     if not known and record.listeners:
         record.emit(KeySetAside(record.name, key.index, str(why), now, key.name))
-    if all(other.aside is not None and not other.renewing for other in record.keys):
-        # Nothing is left to ask with. The open circuit's probes will try the keys again, one by
-        # one, so that a key that is paid or corrected comes back without a restart.
+    if not any_left(record):
         record.keyless = record.breaker.trip_now(now) or record.keyless
 
 
@@ -161,12 +170,27 @@ def restore(record: ProviderRecord, key: Key, now: float, why: str) -> None:
     key.aside_until = math.inf
     if why != "works":
         key.works_since = now
-        if record.keyless and record.breaker.state in _OPENED:
-            record.breaker.reset(now)  # it was open for want of a key, and for nothing else
-    record.keyless = False
+        key_found(record, now)
+    record.keyless = False  # where a probe has found that it works, the circuit knows what to do
     if told and record.listeners:
         record.emit(KeyRestored(record.name, key.index, why, now, key.name))
     record.flush_changes()
+
+
+def any_left(record: ProviderRecord) -> bool:
+    """Whether there is a key to ask with, or may be in a moment.
+
+    Where there is none, the circuit opens: its probes will try the keys again, one by one, so that a key that is paid
+    or corrected comes back without a restart.
+    """
+    return any(key.aside is None or key.renewing for key in record.keys)
+
+
+def key_found(record: ProviderRecord, now: float) -> None:
+    """There is a key to ask with that no request has been refused with: a circuit open for want of one closes."""
+    if record.keyless and record.breaker.state in _OPENED:
+        record.breaker.reset(now)
+    record.keyless = False
 
 
 def give(record: ProviderRecord, key: Key, secret: str, now: float) -> None:
