@@ -347,6 +347,19 @@ def test_what_remains_of_an_unknown_limit_makes_no_bucket():
 numbers = st.none() | st.floats() | st.integers(-2, 2_000).map(float)
 
 
+@pytest.mark.parametrize("configured", [{}, {"requests": 6000.0}])
+@pytest.mark.parametrize("at_once", [1, 120])
+def test_a_reset_that_cannot_be_true_does_not_starve_a_limit_of_which_nearly_all_is_left(configured, at_once):
+    limiter, now, admitted = RateLimiter(configured, 0.0), 0.0, 0
+    for _ in range(600):
+        now += 1.0
+        got = sum(limiter.reserve(now, SMALL) == 0.0 for _ in range(at_once))
+        for _ in range(got):  # milliseconds taken for seconds, or an instant by a clock that is off
+            limiter.learn(now, LimitReading("requests", 120.0, 119.0, 500.0))
+        admitted += got
+    assert admitted >= 500
+
+
 @given(
     limits=st.sampled_from([{}, {"tokens": 600.0}]),
     steps=st.lists(st.tuples(st.floats(0, 100), numbers, numbers, numbers), max_size=20),
