@@ -51,6 +51,11 @@ def test_a_mark_that_an_editor_put_in_front_of_a_file_is_no_part_of_the_key(file
     assert keys_of(f"file:{file}")[0].key == SECRET
 
 
+def test_the_repr_of_a_key_holds_no_command_line():
+    (key,) = keys_of(f"command:echo --token {SECRET}")
+    assert SECRET not in f"{key!r} {key.source!r} {key.source}"
+
+
 def test_a_file_lies_beside_the_configuration(tmp_path, file):
     path = tmp_path / "resilio.toml"
     path.write_text(
