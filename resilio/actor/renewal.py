@@ -37,6 +37,10 @@ _ASKED_AGAIN: Final = 10.0
 """Seconds after a new secret in which a refusal asks for no other: a program that makes up a token each time must
 not have every refused request start it again."""
 
+_SECOND_LOOK: Final = 0.5
+"""Seconds after which a file is read once more that held no key while a refusal waited for it: whoever rotates it may
+be in the middle of writing."""
+
 _FILE_TIMEOUT: Final = 10.0
 """Seconds a file may take; a network file system whose server is gone takes for ever."""
 
@@ -235,23 +239,13 @@ class _Kept:
 
     async def _read_again(self) -> None:
         record, key = self._record, self._key
-        settings = key.settings
+        settings, renewed_at = key.settings, key.renewed_at
         assert settings is not None, "a key without settings is not kept"
-        reading = self._reading
-        if reading is not None and reading.source != settings.source:  # a reload has moved the key elsewhere
-            reading.call_off()
-            reading = None
-        if reading is None:
-            reading = self._reading = _Reading(settings, self._executor)
-        renewed_at, secret, problem = key.renewed_at, None, ""
-        try:
-            secret = await reading.secret()
-        except SecretUnreadable as exc:
-            problem = str(exc)
-        except Exception as exc:  # a bug, or an executor that was shut down; the key goes on as it is
-            problem = f"cannot be read: {type(exc).__name__}"
-        if reading.future.done():
-            self._reading = None
+        assert settings.source is not None, "nor one that stands in the configuration"
+        secret, problem = await self._read(settings)
+        if problem and key.renewing and settings.source.kind == "file":
+            await asyncio.sleep(_SECOND_LOOK)
+            secret, problem = await self._read(settings)
         now = record.clock()
         if key.settings is None or key.settings.source != settings.source or key.renewed_at != renewed_at:
             secret = None  # a reload has read it meanwhile, perhaps from elsewhere: this is older
@@ -267,3 +261,21 @@ class _Kept:
             give(record, key, secret, now)
         elif not self._asked:  # else there may be another by now, and the next reading decides
             nothing_new(record, key, now)
+
+    async def _read(self, settings: KeySettings) -> tuple[str | None, str]:
+        """What its file or command says now, or why that is not known."""
+        reading = self._reading
+        if reading is not None and reading.source != settings.source:  # a reload has moved the key elsewhere
+            reading.call_off()
+            reading = None
+        if reading is None:
+            reading = self._reading = _Reading(settings, self._executor)
+        try:
+            return await reading.secret(), ""
+        except SecretUnreadable as exc:
+            return None, str(exc)
+        except Exception as exc:  # a bug, or an executor that was shut down; the key goes on as it is
+            return None, f"cannot be read: {type(exc).__name__}"
+        finally:
+            if reading.future.done():
+                self._reading = None

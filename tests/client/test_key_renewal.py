@@ -117,6 +117,20 @@ async def test_a_file_is_read_now_and_then_so_that_most_rotations_meet_no_refusa
         assert len(told(events, KeyRenewed)) == 1
 
 
+@pytest.mark.parametrize("state", ["empty", "gone"])
+async def test_a_refusal_that_meets_a_file_in_the_middle_of_its_rotation_looks_twice(file, state):
+    async with opened([f"file:{file}"]) as (llm, _, events):
+        if state == "empty":
+            file.write_text("")
+        else:
+            file.unlink()
+        call = asyncio.create_task(llm.complete("chat", "hi"))
+        await asyncio.sleep(0.2)
+        file.write_text(NEW)
+        assert (await call).text == "fine"
+        assert told(events, KeySetAside) == told(events, KeyUnreadable) == []
+
+
 async def test_many_refusals_lead_to_one_reading_for_which_all_of_them_wait(file):
     threads = Threads()
     async with opened([f"file:{file}"], threads=threads) as (llm, a, _):
