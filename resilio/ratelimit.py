@@ -320,6 +320,10 @@ class RateLimiter:
         if until > self._rest_until:
             self._rest_until = until
 
+    def wake(self) -> None:
+        """End a rest at once."""
+        self._rest_until = -math.inf
+
     def learn(self, now: float, reading: LimitReading) -> bool:
         """Follow what a response header said; it can lower a level and never raises one.
 

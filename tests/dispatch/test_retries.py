@@ -225,6 +225,17 @@ async def test_a_throttled_key_rests_alone_and_the_next_key_answers():
         assert [(each.target, each.key) for each in again.attempts] == [("a/m", 1)]
 
 
+async def test_a_rest_of_absurd_length_can_be_ended_by_hand():
+    async with world(a=Script(answer="fine").with_rule(Error("rate_limit_exceeded", retry_after=86_400))) as w:
+        with pytest.raises(Exhausted):
+            await w.llm.complete("chat", "hi")
+        w.providers["a"].script = OK
+        with pytest.raises(RequestRejected):
+            await w.llm.complete("chat", "hi")
+        w.llm.provider("a").restore_key(0)
+        assert (await w.llm.complete("chat", "hi")).text == "fine"
+
+
 @pytest.mark.parametrize("code", ["invalid_api_key", "insufficient_quota"])
 async def test_a_bad_key_is_set_aside_alone(code):
     keys = {"keys": ["sk-bad", "sk-good"]}
