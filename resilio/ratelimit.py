@@ -251,11 +251,20 @@ class RateLimiter:
         if now < self._rest_until:
             return -1.0
         least = 1.0
+        if dimensions := self._dimensions:
+            amounts = _amounts(demand)
+            for dimension in dimensions:
+                bucket = dimension.bucket
+                left = (bucket.level(now) - amounts[dimension.kind]) / bucket.burst
+                if left < least:
+                    least = left
+        return least
+
+    def take(self, demand: Demand) -> None:
+        """Take a request and its tokens, for which `room` has just answered at least 0."""
         amounts = _amounts(demand)
         for dimension in self._dimensions:
-            bucket = dimension.bucket
-            least = min(least, (bucket.level(now) - amounts[dimension.kind]) / bucket.burst)
-        return least
+            dimension.bucket.take(amounts[dimension.kind])
 
     def wait(self, now: float, demand: Demand) -> float:
         """The answer of `reserve`, without taking anything."""
@@ -311,6 +320,10 @@ class RateLimiter:
         if until > self._rest_until:
             self._rest_until = until
 
+    def wake(self) -> None:
+        """End a rest at once."""
+        self._rest_until = -math.inf
+
     def learn(self, now: float, reading: LimitReading) -> bool:
         """Follow what a response header said; it can lower a level and never raises one.
 
@@ -319,7 +332,8 @@ class RateLimiter:
         burst = limit, level = remaining, rate = (limit - remaining) / reset_after, which is what
         "full again after" means, whatever window the provider counts over. Without a reset the last
         rate so derived is kept, and without any the limit is taken for one of a minute. A limit that is
-        full again within a minute is never taken for slower than that.
+        full again within a minute is never taken for slower than that, nor one of which far more is left than
+        is believed: a reset in another unit would starve it for good.
 
         Readings that make no sense (negative, NaN, a limit below 1, more remaining than the limit) are
         ignored whole: Azure is known to send -1 and 0.
@@ -396,17 +410,22 @@ def _follow(dimension: _Dimension, now: float, reading: LimitReading) -> bool:
     if derived is not None:
         dimension.told_rate = derived
     rate, burst = old_rate, old_burst
+    told = dimension.told_rate or 0.0
+    if not told or (reading.remaining or 0.0) - level > (limit or old_burst) / 2:
+        # No rate is known; or what was told is too slow, as by the provider's own word most is left of what is taken
+        # here for used up. Its resets were in another unit, or by a clock that is off.
+        told = max(told, (limit or old_burst) / 60)
     if dimension.configured is None:
         if limit is not None:
             burst = limit
-        rate = dimension.told_rate or burst / 60
+        rate = told
     elif limit is not None:
         full_rate, full_burst = dimension.configured
         burst = min(limit, full_burst)
         # A told limit at or above the configured one says nothing against the configured rate: it
         # may be of another window (Groq's request headers count days), so its rate is not compared.
         below = limit < full_rate * 60
-        rate = min(full_rate, dimension.told_rate or limit / 60) if below else full_rate
+        rate = min(full_rate, told) if below else full_rate
     bucket.resize(now, rate, burst)
     if reading.remaining is not None:
         bucket.lower(now, reading.remaining)

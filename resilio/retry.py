@@ -7,6 +7,7 @@ servers send is text from outside, so every parser returns None for what it does
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import re
@@ -26,6 +27,7 @@ __all__ = [
     "parse_duration",
     "parse_instant",
     "retry_after",
+    "sent_at",
 ]
 
 MAX_HINT: Final = 31 * 86_400.0
@@ -94,6 +96,7 @@ def parse_duration(text: str) -> float | None:
     return min(seconds, MAX_HINT)
 
 
+@functools.lru_cache(maxsize=32)  # a response of Anthropic's has five, two or three of them alike
 def _unix_time(text: str) -> float | None:
     """Read an instant: RFC 3339, an HTTP date (all three forms of RFC 9110), or a Unix time above 1e9."""
     text = text.strip()
@@ -160,8 +163,16 @@ def retry_after(headers: Mapping[str, str], wall_now: float) -> float | None:
     seconds = parse_duration(text)
     if seconds is not None:
         return seconds
+    return parse_instant(text, sent_at(headers, wall_now))
+
+
+def sent_at(headers: Mapping[str, str], wall_now: float) -> float:
+    """When the server sent these headers by its own clock, in Unix seconds; `wall_now` where it does not say.
+
+    Instants that a server names are to be measured against this: its clock and ours may be hours apart.
+    """
     sent = _unix_time(headers.get("date", ""))
-    return parse_instant(text, wall_now if sent is None else sent)
+    return wall_now if sent is None else sent
 
 
 @dataclass(frozen=True, slots=True)

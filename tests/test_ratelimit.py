@@ -97,6 +97,25 @@ def test_each_dimension_takes_its_own_part_of_the_demand():
     }  # fmt: skip
 
 
+@given(
+    limits=st.dictionaries(st.sampled_from(DIMENSIONS), st.floats(1, 2000)),
+    steps=st.lists(st.tuples(st.floats(0, 30), st.integers(0, 300), st.integers(0, 300), st.booleans()), max_size=30),
+)
+def test_to_look_for_room_and_take_it_is_to_reserve(limits, steps):
+    one, other, now = RateLimiter(limits, 0.0), RateLimiter(limits, 0.0), 0.0
+    for pause, taken, written, rest in steps:
+        now, demand = now + pause, Demand(taken, written)
+        if rest:
+            one.rest(now + 5)
+            other.rest(now + 5)
+        room = one.room(now, demand)
+        if room >= 0:
+            one.take(demand)
+        assert (room >= 0) == (other.reserve(now, demand) == 0.0)
+        assert room <= 1
+        assert one.statistics(now) == other.statistics(now)
+
+
 def test_one_dimension_without_room_takes_from_none():
     limiter = RateLimiter({"requests": 60, "tokens": 60}, now=0)
     limiter.reserve(0, Demand(50, 0))
@@ -326,6 +345,19 @@ def test_what_remains_of_an_unknown_limit_makes_no_bucket():
 
 
 numbers = st.none() | st.floats() | st.integers(-2, 2_000).map(float)
+
+
+@pytest.mark.parametrize("configured", [{}, {"requests": 6000.0}])
+@pytest.mark.parametrize("at_once", [1, 120])
+def test_a_reset_that_cannot_be_true_does_not_starve_a_limit_of_which_nearly_all_is_left(configured, at_once):
+    limiter, now, admitted = RateLimiter(configured, 0.0), 0.0, 0
+    for _ in range(600):
+        now += 1.0
+        got = sum(limiter.reserve(now, SMALL) == 0.0 for _ in range(at_once))
+        for _ in range(got):  # milliseconds taken for seconds, or an instant by a clock that is off
+            limiter.learn(now, LimitReading("requests", 120.0, 119.0, 500.0))
+        admitted += got
+    assert admitted >= 500
 
 
 @given(

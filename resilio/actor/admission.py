@@ -76,12 +76,14 @@ class FastLane:
             return self._closed_to(now, target, own, Why.TARGET_OPEN)
         if len(target.keys) > 1:
             chosen = pick(target, now, demand)
+            if chosen is None:
+                return self._no_key_at_once(now, target, demand, whole, permit)
+            key, limiter = chosen
         else:  # the common case, for which a call less is worth it
             key, limiter = target.keys[0]
-            chosen = target.keys[0] if key.aside is None and limiter.reserve(now, demand) == 0.0 else None
-        if chosen is not None:
-            return self._lease(now, target, *chosen, demand, whole, permit)
-        return self._no_key_at_once(now, target, demand, whole, permit)
+            if key.aside is not None or limiter.reserve(now, demand) != 0.0:
+                return self._no_key_at_once(now, target, demand, whole, permit)
+        return self._lease(now, target, key, limiter, demand, whole, permit)
 
     def _lease(
         self,

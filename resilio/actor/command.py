@@ -77,8 +77,8 @@ class Command:
                         stderr=subprocess.DEVNULL,
                         start_new_session=True,
                     )
-            except OSError as exc:
-                problem = f"cannot be run: {exc.strerror}"
+            except (OSError, ValueError) as exc:  # ValueError: a word holds a NUL
+                problem = f"cannot be run: {getattr(exc, 'strerror', None) or 'a word of it is no argument'}"
         if process is None:
             raise SecretUnreadable(problem)
         return process

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from resilio.actor.lease import Lease
     from resilio.actor.record import ModelRecord, ProviderRecord
 
-__all__ = ["REMOVED", "Key", "give", "nothing_new", "pick", "restore", "set_aside", "trial_over"]
+__all__ = [
+    "REMOVED",
+    "Key",
+    "any_left",
+    "give",
+    "key_found",
+    "nothing_new",
+    "pick",
+    "restore",
+    "set_aside",
+    "trial_over",
+]
 
 REMOVED: Final = "removed"
 """Why a key is set aside that the configuration has no more."""
@@ -117,8 +128,8 @@ def pick(target: ModelRecord, now: float, demand: Demand) -> tuple[Key, RateLimi
         room = limiter.room(now, demand)
         if room >= 0 and (rank := (key.index == holder, room, -key.in_flight, -key.last_use)) > most:
             best, most = pair, rank
-    if best is not None and best[1].reserve(now, demand) != 0.0:  # `room` and `reserve` ask the same
-        return None
+    if best is not None:
+        best[1].take(demand)
     return best
 
 
@@ -130,18 +141,16 @@ def set_aside(record: ProviderRecord, key: Key, why: ErrorClass, now: float, hin
         key: One of its keys, in use or tried again.
         why: `UNAUTHORISED` or `OUT_OF_CREDIT`.
         now: Monotonic seconds.
-        hint: Seconds the provider named, if it did.
+        hint: Seconds the provider named, if it did; a few at least are kept to.
     """
     known = key.aside is not None and not key.renewing
     key.aside, key.aside_at, key.renewing = str(why), now, False
     rest = min(_LONGEST_REST, _FIRST_REST[why] * 2.0 ** min(key.rests, 16))
-    key.aside_until = now + (hint or rest)
+    key.aside_until = now + max(hint or rest, _NO_VERDICT)
     key.rests += 1
     if not known and record.listeners:
         record.emit(KeySetAside(record.name, key.index, str(why), now, key.name))
-    if all(other.aside is not None and not other.renewing for other in record.keys):
-        # Nothing is left to ask with. The open circuit's probes will try the keys again, one by
-        # one, so that a key that is paid or corrected comes back without a restart.
+    if not any_left(record):
         record.keyless = record.breaker.trip_now(now) or record.keyless
 
 
@@ -161,12 +170,27 @@ def restore(record: ProviderRecord, key: Key, now: float, why: str) -> None:
     key.aside_until = math.inf
     if why != "works":
         key.works_since = now
-        if record.keyless and record.breaker.state in _OPENED:
-            record.breaker.reset(now)  # it was open for want of a key, and for nothing else
-    record.keyless = False
+        key_found(record, now)
+    record.keyless = False  # where a probe has found that it works, the circuit knows what to do
     if told and record.listeners:
         record.emit(KeyRestored(record.name, key.index, why, now, key.name))
     record.flush_changes()
+
+
+def any_left(record: ProviderRecord) -> bool:
+    """Whether there is a key to ask with, or may be in a moment.
+
+    Where there is none, the circuit opens: its probes will try the keys again, one by one, so that a key that is paid
+    or corrected comes back without a restart.
+    """
+    return any(key.aside is None or key.renewing for key in record.keys)
+
+
+def key_found(record: ProviderRecord, now: float) -> None:
+    """There is a key to ask with that no request has been refused with: a circuit open for want of one closes."""
+    if record.keyless and record.breaker.state in _OPENED:
+        record.breaker.reset(now)
+    record.keyless = False
 
 
 def give(record: ProviderRecord, key: Key, secret: str, now: float) -> None:

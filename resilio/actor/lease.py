@@ -144,16 +144,16 @@ class Lease:
         if self.settled is not None:
             raise RuntimeError(f"lease on {self.record.name} settled twice: {self.settled}, then {outcome}")
         self.settled = outcome
-        owner, record = self._owner, self.record
+        owner, record, key = self._owner, self.record, self.key
         owner.in_flight -= 1
         record.in_flight -= 1
-        self.key.in_flight -= 1
+        key.in_flight -= 1
         if outcome == Outcome.SUCCESS or outcome == Outcome.SLOW:
             stale = self._succeed(now, slow=outcome == Outcome.SLOW, usage=usage, latency=latency)
         else:
             stale = self._fail(now, outcome, usage, error_class, retry_after)
-        if self.key.trial is self:
-            trial_over(self.key, now)
+        if key.trial is self:
+            trial_over(key, now)
         if owner.breaker.changes or record.breaker.changes:
             owner.flush_changes()
         elif owner.waiters or owner.lifecycle.state is not _RUNNING:  # a draining actor waits for the last one
@@ -222,15 +222,18 @@ class Lease:
             self.limiter.settle(now, self.demand, Demand(self.demand.input_tokens, 0))
 
     def _rest(self, now: float, retry_after: float | None) -> None:
-        """Rest this key's limits: until the hint, or by a growing, half-random pause where none came."""
+        """Rest this key's limits: until the hint, or by a growing, half-random pause where none came.
+
+        Nor is 0 a hint: who throttles and says "at once" would be asked at once, by everybody.
+        """
         throttles, group = self.key.throttles, self.record.group
         pauses, began = throttles.get(group, (0, -math.inf))
         if self.admitted_at > began:
             pauses += 1
             throttles[group] = (pauses, now)
-        elif retry_after is None:
+        elif not retry_after:
             return  # sent before the pause began, as many at a time are: it does not say that it is too short
-        if retry_after is None:
+        if not retry_after:
             longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(pauses - 1, 16))
             retry_after = longest * (0.5 + 0.5 * self._owner.rng.random())
         self.limiter.rest(now + retry_after)

@@ -7,7 +7,7 @@ What is new comes from a record freshly made of the new settings, so what could 
 
 from __future__ import annotations
 
-from resilio.actor.keys import REMOVED, Key, give
+from resilio.actor.keys import REMOVED, Key, any_left, give, key_found
 from resilio.actor.record import ModelRecord, ProviderRecord, limits_by_group
 
 __all__ = ["REMOVED", "reconfigure"]
@@ -36,6 +36,11 @@ def reconfigure(record: ProviderRecord, fresh: ProviderRecord, now: float) -> No
     record.keys = _keys(record, fresh, now)
     for model in record.models.values():
         model.keys = tuple((key, key.limiters[model.group]) for key in record.keys)
+    if any(key.aside is None for key in record.keys):
+        key_found(record, now)
+    elif not any_left(record):  # those that worked were taken out
+        record.keyless = record.breaker.trip_now(now) or record.keyless
+    record.flush_changes()
     record.settings = settings
     record.wake.set()  # there may be room now for those who wait
 

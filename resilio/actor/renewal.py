@@ -37,6 +37,10 @@ _ASKED_AGAIN: Final = 10.0
 """Seconds after a new secret in which a refusal asks for no other: a program that makes up a token each time must
 not have every refused request start it again."""
 
+_SECOND_LOOK: Final = 0.5
+"""Seconds after which a file is read once more that held no key while a refusal waited for it: whoever rotates it may
+be in the middle of writing."""
+
 _FILE_TIMEOUT: Final = 10.0
 """Seconds a file may take; a network file system whose server is gone takes for ever."""
 
@@ -47,6 +51,7 @@ class _Reading:
     def __init__(self, settings: KeySettings, executor: Executor | None) -> None:
         source = settings.source
         assert source is not None, "only keys from files and commands are read"
+        self.source = source
         self._command = Command(source.what, settings.timeout) if source.kind == "command" else None
         self.timeout = (settings.timeout if self._command else _FILE_TIMEOUT) + 2 * GRACE
         work: Callable[[], str] = self._command.run if self._command else lambda: read_file(source.what)
@@ -108,7 +113,11 @@ async def first_secrets(config: Config, known: Config | None, executor: Executor
                 found[its.name, index] = secret
             else:
                 readings[its.name, index] = _Reading(key, executor)
-    found |= await _all_of(readings)
+    read, problems = await _all_of(readings)
+    if problems:
+        del there, found, read  # some tools print a traceback with variables; these hold secrets
+        raise ConfigError(problems)
+    found |= read
     return replace(config, providers=tuple(_filled(its, found) for its in config.providers)) if found else config
 
 
@@ -116,8 +125,8 @@ _Place = tuple[str, int]
 """A provider's name, and the index of one of its keys."""
 
 
-async def _all_of(readings: Mapping[_Place, _Reading]) -> dict[_Place, str]:
-    """What all of them find, or every reason why not."""
+async def _all_of(readings: Mapping[_Place, _Reading]) -> tuple[dict[_Place, str], list[str]]:
+    """What they find, and why the others do not."""
     waits = (each.secret() for each in readings.values())
     try:
         ends = await asyncio.gather(*waits, return_exceptions=True)
@@ -132,9 +141,7 @@ async def _all_of(readings: Mapping[_Place, _Reading]) -> dict[_Place, str]:
             problems.append(f"provider.{name}.keys[{index}]: the command {end}")
         else:
             raise end
-    if problems:
-        raise ConfigError(problems)
-    return found
+    return found, problems
 
 
 def _filled(provider: ProviderSettings, found: Mapping[_Place, str]) -> ProviderSettings:
@@ -167,7 +174,9 @@ class KeyKeeper:
             self._kept.pop(key).task.cancel()
         for key, record in wanted.items():
             record.renew = self._renew
-            if key not in self._kept:
+            if key in self._kept:
+                self._kept[key].look()
+            else:
                 kept = _Kept(record, key, self._executor)
                 kept.task = self._spawn(kept.run(), f"resilio key {record.name}/{key.index}")
                 self._kept[key] = kept
@@ -190,7 +199,8 @@ class _Kept:
         self._record = record
         self._key = key
         self._executor = executor
-        self._asked = asyncio.Event()
+        self._asked = False
+        self._wake = asyncio.Event()
         self._reading: _Reading | None = None
         self._told = ""
 
@@ -198,20 +208,30 @@ class _Kept:
         """Have it read at once; False: that was done a moment ago."""
         if self.task.done() or self._record.clock() - self._key.renewed_at < _ASKED_AGAIN:
             return False
-        self._asked.set()
+        self._asked = True
+        self._wake.set()
         return True
+
+    def look(self) -> None:
+        """Its settings may be others now."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Read it whenever it is time or somebody asks, until cancelled."""
-        key = self._key
+        key, clock = self._key, asyncio.get_running_loop().time
+        read_at = clock()
         try:
             while (settings := key.settings) is not None and settings.source is not None:
-                every = settings.refresh or _REFRESH[settings.source.kind]
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(every):
-                        await self._asked.wait()
-                self._asked.clear()
+                due = read_at + (settings.refresh or _REFRESH[settings.source.kind])
+                if not self._asked and clock() < due:
+                    self._wake.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout_at(due):
+                            await self._wake.wait()
+                    continue
+                self._asked = False
                 await self._read_again()
+                read_at = clock()
         except Exception:  # a bug; the key goes on as it is, and so does everything else
             logger.exception("key %d of %r is not read again", key.index, self._record.name)
         finally:
@@ -219,21 +239,16 @@ class _Kept:
 
     async def _read_again(self) -> None:
         record, key = self._record, self._key
-        settings = key.settings
+        settings, renewed_at = key.settings, key.renewed_at
         assert settings is not None, "a key without settings is not kept"
-        reading = self._reading = self._reading or _Reading(settings, self._executor)
-        secret, problem = None, ""
-        try:
-            secret = await reading.secret()
-        except SecretUnreadable as exc:
-            problem = str(exc)
-        except Exception as exc:  # a bug, or an executor that was shut down; the key goes on as it is
-            problem = f"cannot be read: {type(exc).__name__}"
-        if reading.future.done():
-            self._reading = None
+        assert settings.source is not None, "nor one that stands in the configuration"
+        secret, problem = await self._read(settings)
+        if problem and key.renewing and settings.source.kind == "file":
+            await asyncio.sleep(_SECOND_LOOK)
+            secret, problem = await self._read(settings)
         now = record.clock()
-        if key.settings is None or key.settings.source != settings.source:
-            secret = None  # a reload has read it from elsewhere meanwhile
+        if key.settings is None or key.settings.source != settings.source or key.renewed_at != renewed_at:
+            secret = None  # a reload has read it meanwhile, perhaps from elsewhere: this is older
         if problem and problem != self._told:
             where = f"provider.{record.name}.keys[{key.index}]"
             logger.warning("%s: the %s %s; the secret there is stays", where, settings.source, problem)
@@ -242,6 +257,25 @@ class _Kept:
         self._told = problem
         if secret is not None and secret != key.secret:
             logger.info("provider.%s.keys[%d] has another secret", record.name, key.index)
+            self._asked = False  # whoever asked meanwhile was refused with the old one
             give(record, key, secret, now)
-        else:
+        elif not self._asked:  # else there may be another by now, and the next reading decides
             nothing_new(record, key, now)
+
+    async def _read(self, settings: KeySettings) -> tuple[str | None, str]:
+        """What its file or command says now, or why that is not known."""
+        reading = self._reading
+        if reading is not None and reading.source != settings.source:  # a reload has moved the key elsewhere
+            reading.call_off()
+            reading = None
+        if reading is None:
+            reading = self._reading = _Reading(settings, self._executor)
+        try:
+            return await reading.secret(), ""
+        except SecretUnreadable as exc:
+            return None, str(exc)
+        except Exception as exc:  # a bug, or an executor that was shut down; the key goes on as it is
+            return None, f"cannot be read: {type(exc).__name__}"
+        finally:
+            if reading.future.done():
+                self._reading = None

@@ -25,7 +25,7 @@ Talk with a running program that has a control socket: Client(..., control_socke
   drain          take nothing new, let what is in flight finish
   resume         undo drain; bring back an actor that crashed too often
   keys           its keys: in use, set aside or resting, and the room each has left
-  restore-key    use a key again that was set aside: PROVIDER KEY, its number or its name
+  restore-key    use a key again that was set aside or rests: PROVIDER KEY, its number or its name
   reload         read the configuration's file again: all of it, or nothing if it is wrong
   budgets        what is spent and left, of the entities nearest to their limits
   set-limit      another limit for a budget: BUDGET LIMIT, in tokens or US dollars; "configured" undoes it"""

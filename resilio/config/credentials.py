@@ -24,6 +24,7 @@ __all__ = ["Credentials", "check_url"]
 logger = logging.getLogger("resilio")
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 _SHELL_NAME: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _PATH_MISTAKES: Final = (
     "/chat/completions",
@@ -173,6 +174,9 @@ class Credentials:
         name = written.removeprefix("env:").strip()
         if not name:
             self.problems.add(where, "names no variable; expected env:NAME")
+            return written, None
+        if not _VARIABLE.fullmatch(name):  # a key, as like as not, that should stand there without "env:"
+            self.problems.add(where, "is not the name of an environment variable; expected env:NAME")
             return written, None
         # A secret read from a file often ends in a line break, which no header may contain.
         secret = self.environ.get(name, "").strip()

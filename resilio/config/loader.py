@@ -96,7 +96,10 @@ def load_config(
     problems = Problems()
     credentials = Credentials(problems, environ, folder, pretend=pretend)
     config = _Document(problems, credentials, strategies, folder).read(document)
-    problems.raise_if_any(name, text)
+    error = problems.error(name, text)
+    if error is not None:
+        del text, document, environ, credentials  # some tools print a traceback with variables; these hold secrets
+        raise error
     return config
 
 

@@ -67,14 +67,19 @@ class Problems:
             text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{key_text(part)}"
         return text
 
-    def raise_if_any(self, source: str, text: str | None) -> None:
-        """Raise everything noted, in the order of the file where its text is known."""
+    def error(self, source: str, text: str | None) -> ConfigError | None:
+        """Everything noted, in the order of the file where its text is known; None: there is nothing."""
         if not self._found:
-            return
+            return None
         lines = {} if text is None else locate(text)
         numbered = [(line_of(lines, problem[0]), problem) for problem in self._found]
         numbered.sort(key=lambda item: item[0] or 0)
-        raise ConfigError([self._worded(line, *problem) for line, problem in numbered], source)
+        return ConfigError([self._worded(line, *problem) for line, problem in numbered], source)
+
+    def raise_if_any(self, source: str) -> None:
+        """Raise everything noted."""
+        if (error := self.error(source, None)) is not None:
+            raise error
 
     def _worded(self, line: int | None, path: Path, text: str, behind: str | None) -> str:
         where = self.render(path)

@@ -7,7 +7,9 @@ exception leaves here without the one that caused it, which may know more than i
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -19,6 +21,9 @@ __all__ = ["MAX_SECRET", "SecretUnreadable", "Source", "anybody_may_write", "cle
 
 MAX_SECRET: Final = 16 * 1024
 """Bytes; servers refuse longer headers, and the largest tokens known have some thousand."""
+
+
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
 
 
 class SecretUnreadable(Exception):
@@ -51,14 +56,16 @@ def _program(line: str) -> str:
 
 
 def clean(raw: bytes) -> str:
-    """The secret in what a file or program gave, without the line break that ends it.
+    """The secret in what a file or program gave, without the line break that ends it and a mark that begins it.
+
+    Some editors put a byte order mark in front of what they save as UTF-8.
 
     Raises:
         SecretUnreadable: There is none, or no header may carry it.
     """
     if len(raw) > MAX_SECRET:
         raise SecretUnreadable(f"holds more than {MAX_SECRET} bytes, which is no key")
-    secret = raw.strip()
+    secret = raw.removeprefix(codecs.BOM_UTF8).strip()
     if not secret:
         raise SecretUnreadable("is empty")
     text = secret.decode("latin-1")
@@ -118,6 +125,10 @@ def words_of(line: str) -> list[str]:
         raise SecretUnreadable("has a quotation without an end")
     if not words:
         raise SecretUnreadable("names no program; expected command:PROGRAM ARGUMENTS")
+    if _ASSIGNMENT.match(words[0]):  # what is assigned may be a password, so the word is not quoted
+        raise SecretUnreadable(
+            "begins with an assignment, which only a shell reads; write command:env NAME=... PROGRAM"
+        )
     if shutil.which(words[0]) is None:
         raise SecretUnreadable(f"names a program that is not there, or may not be run: {os.path.basename(words[0])}")
     return words

@@ -85,7 +85,7 @@ class ProviderControl:
     # --- keys ----------------------------------------------------------------------------------
 
     def restore_key(self, key: int | str) -> None:
-        """Use a key again at once that was set aside, as if it had been put right; a refusal sets it aside anew.
+        """Use a key again at once that was set aside or rests, as if it had been put right; a refusal counts anew.
 
         Args:
             key: Its index or its name.
@@ -98,7 +98,11 @@ class ProviderControl:
         if found is None or key == "":
             names = ", ".join(f"{each.index} ({each.name})" if each.name else str(each.index) for each in record.keys)
             raise ControlError(f"{self.name!r} has no key {str(key)[:40]!r}; there are {names}")
+        found.throttles.clear()
+        for limiter in found.limiters.values():
+            limiter.wake()
         restore(record, found, record.clock(), "by_hand")
+        record.wake.set()  # somebody may wait for it
 
     # --- inside ------------------------------------------------------------------------------
 

@@ -427,7 +427,7 @@ class Dispatcher:
             return
         now, actor = engine.clock(), target.provider.actor
         rule = ERROR_RULES[exc.error_class].then
-        if rule is Then.NEXT_KEY and (failure.attempt.lease.trial or actor.renewing):
+        if rule is Then.NEXT_KEY:  # which is set aside now, so no call can meet it again and again
             plan.unbegin()
         match rule:
             case Then.STOP:

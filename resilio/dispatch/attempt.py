@@ -21,6 +21,7 @@ from resilio.dispatch.call import Call, Plan, Window
 from resilio.dispatch.leg import Leg, clock_error
 from resilio.dispatch.money import used_of
 from resilio.dispatch.prompt_cache import keep, settings_of
+from resilio.dispatch.secrecy import hush, secrets_of
 from resilio.errors import (
     ERROR_RULES,
     Counts,
@@ -40,9 +41,6 @@ from resilio.transport import Exchange, Response, Transport
 __all__ = ["Attempt", "Embedded", "Engine"]
 
 T = TypeVar("T")
-
-SHORTEST_MASKED = 8
-"""Characters; shorter ones ("EMPTY", for servers that ask for none) are no secrets, and are words of a message."""
 
 MAX_VECTOR_BYTES = 128 * 1024
 """Room for one vector in a response: 4,096 numbers at 32 bytes each, as JSON."""
@@ -255,10 +253,12 @@ class Attempt:
 
     def _refusal(self, response: Response, body: bytes) -> ResilioError:
         """What an answer with an error says; some servers say the whole key that they refuse, and we do not."""
-        secret = (self.lease.secret or "").encode()
-        if len(secret) >= SHORTEST_MASKED:
-            body = body.replace(secret, b"[key]")
+        for secret in self._secrets():
+            body = body.replace(secret.encode(), b"[key]")
         return self.target.codec.error(response.status, response.headers, body, wall_now=self.engine.wall())
+
+    def _secrets(self) -> tuple[str, ...]:
+        return secrets_of(self.lease.secret, self.target.provider.settings.headers)
 
     def _connecting(self) -> None:
         """A new connection is being opened: the connect clock runs."""
@@ -346,6 +346,8 @@ class Attempt:
         """Settle an attempt that ended in this exception, whatever it is."""
         lease = self.lease
         lease.sent = self._exchange.sent
+        if isinstance(exc, Exception):
+            hush(exc, self._secrets())
         now = self.engine.clock()
         error_class: ErrorClass | None = getattr(exc, "error_class", None)
         if not isinstance(exc, Exception):

@@ -64,7 +64,7 @@ _READ: Final = 4000
 """Characters of them that are looked at."""
 
 _SECRET: Final = re.compile(
-    r"\b(?:sk|gsk|rk|xai|pplx|nvapi|hf|csk|r8|fw|eyJ\w+)[-_.][\w*.\-]{4,}|\bAIza[\w*\-]{6,}"
+    r"\b(?:sk|gsk|rk|xai|pplx|nvapi|hf|csk|r8|fw|eyJ\w+)[-_.][\w*.~+/=\-]{4,}|\bAIza[\w*\-]{6,}"
     r"|(?i:\bbearer)\s+[\w*.~+/=\-]{6,}|(?i:(?<=api key: )|(?<=api key provided: ))\S+"
 )
 _TITLE: Final = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from resilio.models import LimitReading
-from resilio.retry import parse_duration, parse_instant
+from resilio.retry import parse_duration, parse_instant, sent_at
 
 __all__ = ["ANTHROPIC", "OPENAI", "Form", "read_limits"]
 
@@ -84,7 +84,7 @@ def read_limits(
 
     Args:
         headers: Case-insensitive, or with lower-case names.
-        wall_now: Unix seconds, for resets given as instants.
+        wall_now: Unix seconds, for resets given as instants where no Date header says when that was.
         forms: The ones to look for.
 
     Returns:
@@ -130,7 +130,7 @@ def _read(form: Form, text: str, headers: Mapping[str, str], wall_now: float) ->
         if period and limit and remaining is not None:
             reset_after = (limit - remaining) / limit * period
     else:
-        reset_after = _reset(reset, wall_now, milliseconds=renewal is not None)
+        reset_after = _reset(reset, headers, wall_now, milliseconds=renewal is not None)
     if remaining is None and limit is None and reset_after is None:
         return None
     return LimitReading(form.dimension, limit, remaining, reset_after)
@@ -141,8 +141,11 @@ def _count(text: str) -> float | None:
     return None if found is None else float(found[1])
 
 
-def _reset(text: str, wall_now: float, *, milliseconds: bool) -> float | None:
+def _reset(text: str, headers: Mapping[str, str], wall_now: float, *, milliseconds: bool) -> float | None:
     """Seconds from now; None when it makes no sense.
+
+    An instant is measured against the server's own clock: taken by ours, an hour behind, a limit that is full again
+    in a second would be one that takes an hour, and the key would starve for as long as the clock is wrong.
 
     `milliseconds` tells that a bare number counts those. Azure's do, undocumented: ``500`` beside a limit of
     120 a minute with one used, and ``7`` beside 120 000 tokens a minute with 14 used, are exact as
@@ -151,4 +154,4 @@ def _reset(text: str, wall_now: float, *, milliseconds: bool) -> float | None:
     if milliseconds and (count := _count(text)) is not None:
         return count / 1000
     seconds = parse_duration(text)
-    return parse_instant(text, wall_now) if seconds is None else seconds
+    return parse_instant(text, sent_at(headers, wall_now)) if seconds is None else seconds

@@ -177,7 +177,7 @@ class Script:
         """
         problems = Problems()
         script = _script(Reader(problems, {}, lambda reader, made, path: None), table)
-        problems.raise_if_any(source, None)
+        problems.raise_if_any(source)
         assert script is not None  # it is None only where a problem was noted
         return script
 

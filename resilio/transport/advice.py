@@ -15,13 +15,14 @@ from typing import Final
 import aiohttp
 from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.http_exceptions import ContentEncodingError
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from resilio.config import NetworkSettings
 from resilio.errors import ErrorClass, TransportError
 from resilio.transport import Exchange
 
-__all__ = ["cut", "no_proxy_credentials", "redirected", "too_large", "translate"]
+__all__ = ["cut", "forget_headers", "no_proxy_credentials", "redirected", "too_large", "translate"]
 
 # X509_V_ERR_* of OpenSSL's x509_vfy.h, as `SSLCertVerificationError.verify_code` has them.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -35,6 +36,7 @@ _CLIENT_CERTIFICATE: Final = (
 )  # fmt: skip
 """Ends of the names of TLS alerts with which a server turns down a client's certificate."""
 _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+_NO_HEADERS: Final = CIMultiDictProxy[str](CIMultiDict())
 _LONGEST: Final = 300
 """Characters of foreign words in a message."""
 _UNREACHABLE: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -64,6 +66,15 @@ def translate(
         ErrorClass.DISCONNECTED,
         reused=exchange.reused,
     )
+
+
+def forget_headers(exc: BaseException) -> None:
+    """Take the headers that were sent out of an error of aiohttp's and those behind it: its `repr` shows the key."""
+    for each in _chain(exc):
+        if isinstance(each, aiohttp.ClientResponseError):
+            info = each.request_info
+            each.request_info = aiohttp.RequestInfo(info.url, info.method, _NO_HEADERS, info.real_url)
+            each.args = (each.request_info, each.history)
 
 
 def redirected(status: int, url: URL, location: str) -> TransportError:

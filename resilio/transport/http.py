@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver
 from resilio.errors import ErrorClass, TransportError
 from resilio.models import HttpRequest
 from resilio.transport import Exchange, Response
-from resilio.transport.advice import cut, no_proxy_credentials, redirected, too_large, translate
+from resilio.transport.advice import cut, forget_headers, no_proxy_credentials, redirected, too_large, translate
 from resilio.transport.pool import Pool, current
 
 __all__ = ["AiohttpTransport"]
@@ -50,12 +50,14 @@ class _AiohttpResponse:
                     raise too_large(limit, f"{len(parts)} bytes and more have come")
             return bytes(parts)
         except (aiohttp.ClientError, OSError) as exc:
+            forget_headers(exc)
             raise cut(exc) from exc
 
     async def read_some(self) -> bytes:
         try:
             return await self._reply.content.readany()
         except (aiohttp.ClientError, OSError) as exc:
+            forget_headers(exc)
             raise cut(exc) from exc
 
     def close(self) -> None:
@@ -116,6 +118,7 @@ class AiohttpTransport:
                 ssl=pool.tls,
             )
         except (aiohttp.ClientError, OSError, ValueError) as exc:
+            forget_headers(exc)
             raise translate(exc, url, proxy, exchange, pool.network) from exc
         if reply.status in _REFUSED:
             reply.close()

@@ -84,6 +84,12 @@ def test_a_program_that_has_gone_since_is_a_failure_like_any_other(tmp_path):
     assert caught.value.__context__ is None
 
 
+def test_a_word_that_no_program_can_be_given_is_a_failure_like_any_other():
+    with pytest.raises(SecretUnreadable, match="cannot be run") as caught:
+        Command(f"echo {SECRET}\0", 10).run()
+    assert caught.value.__context__ is None
+
+
 def test_one_that_writes_without_end_is_stopped_after_what_a_key_may_have():
     with pytest.raises(SecretUnreadable, match="holds more than"):
         Command("yes sk", 30).run()
@@ -121,6 +127,13 @@ def test_it_can_be_called_off_before_while_and_after(pipe):
         command.run()
 
 
+def test_a_program_that_asks_for_input_is_given_none():
+    code = "from resilio.actor.command import Command\nprint(Command('cat', 600).run())"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        program.wait()  # its own input stays open meanwhile
+        assert b"SecretUnreadable: is empty" in program.stderr.read()
+
+
 def test_ctrl_c_ends_the_program_too(pipe):
     line = python(f"import os, time; open('{pipe}', 'w').write(str(os.getpid())); time.sleep(600)")
     code = f"from resilio.actor.command import Command\nCommand({line!r}, 600).run()"
@@ -151,3 +164,16 @@ async def test_a_client_cancelled_while_it_opens_ends_its_programs(pipe, times):
 
 def test_its_repr_holds_nothing_but_the_program():
     assert repr(Command(f"/usr/bin/vault kv get --token {SECRET}", 10)) == "<Command command vault>"
+
+
+@pytest.mark.real_loop
+async def test_a_client_that_closes_while_a_program_runs_ends_it(pipe, tmp_path):
+    go = tmp_path / "go"
+    line = f"command:sh -c 'test -e {go} && echo $$ > {pipe} && exec sleep 600; echo sk-first'"
+    table = {"name": "a", "kind": "openai", "base_url": "http://a.test/v1", "models": {"m": {}}}
+    keys = [{"key": line, "timeout": 600, "refresh": 0.01}]
+    async with Client({"provider": [{**table, "keys": keys}], "route": {"chat": {"targets": ["a/m"]}}}):
+        go.touch()
+        pid = await asyncio.to_thread(said, pipe)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert gone(pid)

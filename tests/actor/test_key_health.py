@@ -120,6 +120,12 @@ def test_a_throttled_key_does_not_hold_the_others_back(hint):
     assert {p.lease().key.index for _ in range(20)} == {0}, "it has idled while the other has twenty in flight"
 
 
+def test_a_hint_of_no_time_at_all_is_none():
+    p = one(keys=1)
+    refuse(p, p.lease(), ErrorClass.THROTTLED, retry_after=0.0)
+    assert 1 <= p.resting() <= 2
+
+
 # --- aside, tried, back ------------------------------------------------------------------------
 
 
@@ -168,6 +174,15 @@ def test_a_rest_that_the_provider_names_is_kept_to():
     p.later(86_399)
     assert {p.lease().key.index for _ in range(5)} == {1}
     p.later(1)
+    assert p.lease().trial
+
+
+def test_a_rest_of_no_time_that_a_provider_names_does_not_make_every_request_a_trial():
+    p = one(keys=2)
+    refuse(p, p.lease(), BROKE, retry_after=0.001)
+    p.later(4.9)
+    assert {p.lease().key.index for _ in range(5)} == {1}
+    p.later(0.1)
     assert p.lease().trial
 
 

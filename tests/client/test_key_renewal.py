@@ -14,11 +14,11 @@ import orjson
 import pytest
 from executors import InlineExecutor
 
-from resilio import Client, ConfigError, Exhausted
+from resilio import Client, ConfigError, Exhausted, ResilioError
 from resilio.cli import main
 from resilio.events import KeyRenewed, KeyRestored, KeySetAside, KeyUnreadable
 from resilio.models import HttpRequest
-from resilio.testing.faults import Error
+from resilio.testing.faults import Error, ErrorFrame
 from resilio.testing.latency import Fixed
 from resilio.testing.loop import wall_clock
 from resilio.testing.provider import SimulatedProvider
@@ -117,6 +117,20 @@ async def test_a_file_is_read_now_and_then_so_that_most_rotations_meet_no_refusa
         assert len(told(events, KeyRenewed)) == 1
 
 
+@pytest.mark.parametrize("state", ["empty", "gone"])
+async def test_a_refusal_that_meets_a_file_in_the_middle_of_its_rotation_looks_twice(file, state):
+    async with opened([f"file:{file}"]) as (llm, _, events):
+        if state == "empty":
+            file.write_text("")
+        else:
+            file.unlink()
+        call = asyncio.create_task(llm.complete("chat", "hi"))
+        await asyncio.sleep(0.2)
+        file.write_text(NEW)
+        assert (await call).text == "fine"
+        assert told(events, KeySetAside) == told(events, KeyUnreadable) == []
+
+
 async def test_many_refusals_lead_to_one_reading_for_which_all_of_them_wait(file):
     threads = Threads()
     async with opened([f"file:{file}"], threads=threads) as (llm, a, _):
@@ -131,6 +145,38 @@ async def test_many_refusals_lead_to_one_reading_for_which_all_of_them_wait(file
         threads.let()
         assert {(await call).text for call in (*calls, late)} == {"fine"}
         assert a.count() == 41
+
+
+@pytest.mark.parametrize("others", [[], ["b"]])
+async def test_two_hundred_callers_streams_and_hedges_among_them_outlive_a_rotation(file, others):
+    seed, route = 3, {"hedge": 0.2, "retry": {"max_attempts": 2}}
+    rng = random.Random(seed)
+    script = Script(answer="fine", first_token=Fixed(0.5))
+    async with opened([f"file:{file}"], script=script, route=route, others=others) as (llm, a, events):
+
+        async def ask(at):
+            await asyncio.sleep(at)
+            if rng.random() < 0.5:
+                return (await llm.complete("chat", "hi")).text
+            async with llm.stream("chat", "hi") as stream:
+                return "".join([chunk.text async for chunk in stream])
+
+        calls = [asyncio.create_task(ask(rng.choice([0.0, 0.0, rng.random() * 4]))) for _ in range(200)]
+        left = [calls.pop(rng.randrange(len(calls))) for _ in range(20)]
+        await asyncio.sleep(0.25)
+        a.script = ONLY_NEW  # the old secret is refused from here on, before the new one is in its file
+        file.write_text(NEW)
+        await asyncio.sleep(0.3)
+        for call in left:
+            call.cancel()
+            call.cancel()
+        assert {await call for call in calls} == ({"fine", "backup"} if others else {"fine"})
+        await asyncio.gather(*left, return_exceptions=True)
+        assert len(told(events, KeyRenewed)) == 1
+        assert told(events, KeySetAside) == []
+        record = llm.engine.supervisor.providers["a"]
+        assert (record.in_flight, record.waiters, record.keys[0].in_flight) == (0, [], 0)
+        assert record.breaker.state == "closed"
 
 
 async def test_who_has_another_target_does_not_wait(file):
@@ -211,6 +257,67 @@ async def test_a_file_that_hangs_is_not_opened_again_until_it_answers(file):
         assert llm.engine.supervisor.providers["a"].keys[0].secret == NEW
 
 
+def document(*keys):
+    table = {"name": "a", "kind": "openai", "base_url": "http://a.test/v1", "models": {"m": {}}, "keys": list(keys)}
+    return {"provider": [table], "route": {"chat": {"targets": ["a/m"]}}}
+
+
+async def test_a_refusal_while_the_file_is_being_read_is_answered_by_another_reading(file):
+    threads = Threads()
+    async with opened([f"file:{file}"], threads=threads) as (llm, _, events):
+        threads.busy = True
+        await asyncio.sleep(10.5)
+        ((reading, _),) = threads.held  # because it was time
+        call = asyncio.create_task(llm.complete("chat", "hi"))
+        await asyncio.sleep(1)
+        threads.busy = False
+        threads.held.clear()
+        file.write_text(NEW)
+        reading.set_result(OLD)  # as it was when it was read
+        assert (await call).text == "fine"
+        assert told(events, KeySetAside) == []
+
+
+async def test_a_reading_that_ends_after_a_reload_does_not_bring_the_old_secret_back(file):
+    threads = Threads()
+    async with opened([f"file:{file}"], script=Script(answer="fine"), threads=threads) as (llm, _, events):
+        threads.busy = True
+        await asyncio.sleep(11)
+        ((reading, _),) = threads.held
+        file.write_text(NEW)
+        await llm.reload(document(f"file:{file}"))
+        threads.held.clear()
+        reading.set_result(OLD)
+        await asyncio.sleep(1)
+        assert llm.engine.supervisor.providers["a"].keys[0].secret == NEW
+        assert len(told(events, KeyRenewed)) == 1
+
+
+async def test_a_reload_that_changes_how_often_a_file_is_read_holds_from_now_on(file):
+    slow, quick = ({"key": f"file:{file}", "refresh": every} for every in (3600, 5))
+    async with opened([slow], script=Script(answer="fine")) as (llm, _, events):
+        await asyncio.sleep(1)
+        await llm.reload(document(quick))
+        file.write_text(NEW)
+        await asyncio.sleep(5)
+        assert len(told(events, KeyRenewed)) == 1
+
+
+async def test_a_command_is_not_run_again_for_those_refused_while_it_ran(tmp_path):
+    trace, threads = tmp_path / "trace", Threads()
+    key = {"key": f"command:sh -c 'echo run >> {trace}; wc -l < {trace}'", "refresh": 30}
+    script = Script(answer="fine").with_rule(Error("invalid_api_key"), key="1")
+    async with opened([key], script=script, threads=threads) as (llm, _, _):
+        threads.busy = True
+        await asyncio.sleep(30.5)
+        call = asyncio.create_task(llm.complete("chat", "hi"))
+        await asyncio.sleep(1)
+        threads.let()
+        assert (await call).text == "fine"
+        await asyncio.sleep(20)
+        assert trace.read_text().count("run") == 2
+
+
 async def test_an_unreadable_file_is_told_once_and_the_old_secret_goes_on(file, caplog):
     async with opened([f"file:{file}"], script=ONLY_OLD) as (llm, _, events):
         file.unlink()
@@ -257,6 +364,36 @@ async def test_a_command_that_fails_keeps_the_client_closed_and_is_named_by_its_
         "provider.a.keys[2]: the command failed: exit status 1",
     )
     assert NEW not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_no_variable_of_the_frames_that_run_commands_holds_a_secret():
+    with pytest.raises(ConfigError) as caught:
+        async with opened(["command:printf sk-%s%s marker -0123456789", "command:false"]):
+            pass
+    report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [frame for frame in report.stack if "tests" not in frame.filename]
+    assert "first_secrets" in {frame.name for frame in frames}
+    assert not [frame.name for frame in frames if "sk-marker" in repr(frame.locals)]
+
+
+async def test_a_file_that_hung_before_a_reload_gives_its_secret_to_no_other_source(file, tmp_path):
+    threads, other = Threads(), tmp_path / "other"
+    other.write_text("sk-of-the-other-file")
+    async with opened([{"key": f"file:{file}", "name": "k"}], script=Script(answer="fine"), threads=threads) as (
+        llm, _, events,
+    ):  # fmt: skip
+        threads.busy = True
+        await asyncio.sleep(31)  # its reading was given up by now, and is still under way
+        (provider,) = llm.config.providers
+        moved = {"name": "a", "kind": "openai", "base_url": provider.base_url, "models": {"m": {}}}
+        keys = [{"key": f"file:{other}", "name": "k"}]
+        await llm.reload({"provider": [{**moved, "keys": keys}], "route": {"chat": {"targets": ["a/m"]}}})
+        file.write_text("sk-too-late")
+        await asyncio.sleep(11)
+        threads.let()
+        await asyncio.sleep(21)
+        assert llm.engine.supervisor.providers["a"].keys[0].secret == "sk-of-the-other-file"
+        assert len(told(events, KeyRenewed)) == 1, "by the reload"
 
 
 async def test_a_reload_runs_new_commands_only_and_keeps_what_was_renewed(file, tmp_path):
@@ -377,6 +514,44 @@ async def test_a_server_that_repeats_the_key_it_refuses_is_not_quoted(key, strea
     text = "".join(traceback.format_exception(caught.value)) + repr(events)
     assert "Incorrect API key provided: [key] - get another." in text
     assert key not in text
+
+
+ODD = "marker of an unusual/form+with==many-characters"
+
+
+@pytest.mark.parametrize("key", [OLD, ODD, "sk-marker/of+a==form~that-is-not-usual"])
+@pytest.mark.parametrize("lead", ["", "x" * 230])
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("how", ["complete", "stream", "auto"])
+async def test_a_server_that_repeats_the_key_inside_a_200_is_not_quoted(key, lead, after, how):
+    fault = ErrorFrame(after=after, code="invalid_api_key", message=f"Bad: {lead}{key} - get another.")
+    route = {"upstream_stream": "auto"} if how == "auto" else None
+    async with opened([key], script=Script.of(fault), route=route) as (llm, _, events):
+        with pytest.raises(ResilioError) as caught:
+            if how == "stream":
+                async with llm.stream("chat", "hi") as stream:
+                    [chunk async for chunk in stream]
+            else:
+                await llm.complete("chat", "hi")
+    text, error = repr(events), caught.value
+    while error is not None:
+        text += "".join(traceback.format_exception(error)) + repr(vars(error))
+        error = error.__cause__ or error.__context__
+    assert "[key]" in text
+    assert "marker" not in text
+
+
+async def test_a_server_that_repeats_a_header_with_a_password_is_not_quoted():
+    headers = {"X-Team-Token": "Basic marker-of-a-header", "X-Team": "research-and-development"}
+    message = "marker-of-a-header may not use research-and-development"
+    async with opened(["sk-a"], script=Script.of(Error("invalid_request", 400, message=message)), headers=headers) as (
+        llm, _, events,
+    ):  # fmt: skip
+        with pytest.raises(ResilioError) as caught:
+            await llm.complete("chat", "hi")
+    text = "".join(traceback.format_exception(caught.value)) + repr(events)
+    assert "[key] may not use research-and-development" in text
+    assert "marker" not in text
 
 
 def test_neither_check_nor_explain_shows_a_key(file, tmp_path, capsys, monkeypatch):

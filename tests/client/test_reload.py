@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 from world import world
 
-from resilio import Client, CompletionRequest, ConfigError, UnknownRoute
+from resilio import Client, CompletionRequest, ConfigError, Exhausted, ResilioError, UnknownRoute
 from resilio.actor import Outcome
 from resilio.actor.reconfigure import REMOVED
 from resilio.config import Config, RouteSettings, TargetSettings, load_config
-from resilio.events import ActorChanged, ConfigApplied, ConfigRefused, KeySetAside
+from resilio.events import ActorChanged, BreakerChanged, ConfigApplied, ConfigRefused, KeySetAside
 from resilio.models import Demand
-from resilio.testing.faults import Error
+from resilio.testing.faults import Error, Refused
 from resilio.testing.latency import Fixed
 from resilio.testing.provider import SimulatedProvider
 from resilio.testing.script import Script
@@ -138,6 +138,37 @@ async def test_keys_are_told_apart_by_their_secret():
         lease.settle(w.now, Outcome.IGNORED, error_class="unauthorised")
         assert told(w, KeySetAside) == [], "a key that is no more is nobody's worry"
         assert record(w).breaker.state == "closed"
+
+
+async def test_another_key_in_the_place_of_the_last_one_is_asked_with_at_once():
+    refused = Script(answer="fine").with_rule(Error("invalid_api_key"), key="sk-old")
+    async with world(a=refused, provider={"keys": ["sk-old"]}) as w:
+        with pytest.raises(Exhausted):
+            await w.llm.complete("chat", "hi")
+        assert record(w).breaker.state == "open"
+        await w.llm.reload(config(provider("a", keys=["sk-new"])))
+        assert record(w).breaker.state == "closed"
+        assert (await w.llm.complete("chat", "hi")).text == "fine"
+        assert told(w, BreakerChanged)[-1].dest == "closed"
+
+
+async def test_another_key_does_not_close_a_circuit_that_failures_opened():
+    async with world(a=Script.of(Refused()), provider={"keys": ["sk-old"]}) as w:
+        while record(w).breaker.state == "closed":
+            with pytest.raises(ResilioError):
+                await w.llm.complete("chat", "hi")
+        await w.llm.reload(config(provider("a", keys=["sk-new"])))
+        assert record(w).breaker.state == "open"
+
+
+async def test_to_take_out_the_last_key_that_works_opens_the_circuit():
+    refused = Script(answer="fine").with_rule(Error("invalid_api_key"), key="sk-bad")
+    async with world(a=refused, provider={"keys": ["sk-bad", "sk-good"]}) as w:
+        assert (await w.llm.complete("chat", "hi")).text == "fine"
+        await w.llm.reload(config(provider("a", keys=["sk-bad"])))
+        assert record(w).breaker.state == "open"
+        await w.llm.reload(config(provider("a", keys=["sk-bad", "sk-good"])))
+        assert (await w.llm.complete("chat", "hi")).text == "fine"
 
 
 async def test_a_route_keeps_what_it_learned_of_its_answers():

@@ -1,6 +1,7 @@
 """Keys written as files, commands and tables: what is read, what is refused, and what is never told."""
 
 import os
+import traceback
 
 import pytest
 
@@ -43,6 +44,16 @@ def test_a_key_says_where_it_is_from(file):
     assert (read.key, read.source) == (SECRET, Source("file", str(file)))
     assert (told.key, told.source) == ("", Source("command", "echo sk"))
     assert not any(secret in repr(key) for key in (literal, variable, read) for secret in ("literal", SECRET, "sk-v"))
+
+
+def test_a_mark_that_an_editor_put_in_front_of_a_file_is_no_part_of_the_key(file):
+    file.write_bytes(b"\xef\xbb\xbf" + SECRET.encode() + b"\r\n")
+    assert keys_of(f"file:{file}")[0].key == SECRET
+
+
+def test_the_repr_of_a_key_holds_no_command_line():
+    (key,) = keys_of(f"command:echo --token {SECRET}")
+    assert SECRET not in f"{key!r} {key.source!r} {key.source}"
 
 
 def test_a_file_lies_beside_the_configuration(tmp_path, file):
@@ -110,6 +121,31 @@ def test_neither_a_folder_nor_a_pipe_holds_anybody_up(tmp_path):
 )
 def test_a_wrong_key_is_told_by_its_place(key, says):
     assert f"provider.a.{says}" in problem(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        (f"env:{SECRET}", "keys[0]: is not the name of an environment variable; expected env:NAME"),
+        (f"command:TOKEN={SECRET} vault get", "keys[0]: begins with an assignment, which only a shell reads"),
+    ],
+)
+def test_a_secret_written_where_a_name_belongs_is_not_quoted(key, says):
+    assert f"provider.a.{says}" in problem(key)
+
+
+def test_no_variable_of_the_frames_that_refuse_a_configuration_holds_a_secret(tmp_path, file):
+    path = tmp_path / "resilio.toml"
+    path.write_text(
+        f'[[provider]]\nname = "a"\nkind = "openai"\nbase_url = "http://a.test/v1"\nmodls.m = {{}}\n'
+        f'keys = ["file:{file}", "env:A", "{SECRET}-literal"]\n[route.chat]\ntargets = ["a/m"]\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, environ={"A": f"{SECRET}-variable"})
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [frame for frame in told.stack if f"{os.sep}resilio{os.sep}config" in frame.filename]
+    assert frames
+    assert not [frame.name for frame in frames if SECRET in repr(frame.locals)]
 
 
 def test_two_keys_have_neither_a_secret_nor_a_source_nor_a_name_in_common(file):

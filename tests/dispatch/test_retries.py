@@ -225,6 +225,17 @@ async def test_a_throttled_key_rests_alone_and_the_next_key_answers():
         assert [(each.target, each.key) for each in again.attempts] == [("a/m", 1)]
 
 
+async def test_a_rest_of_absurd_length_can_be_ended_by_hand():
+    async with world(a=Script(answer="fine").with_rule(Error("rate_limit_exceeded", retry_after=86_400))) as w:
+        with pytest.raises(Exhausted):
+            await w.llm.complete("chat", "hi")
+        w.providers["a"].script = OK
+        with pytest.raises(RequestRejected):
+            await w.llm.complete("chat", "hi")
+        w.llm.provider("a").restore_key(0)
+        assert (await w.llm.complete("chat", "hi")).text == "fine"
+
+
 @pytest.mark.parametrize("code", ["invalid_api_key", "insufficient_quota"])
 async def test_a_bad_key_is_set_aside_alone(code):
     keys = {"keys": ["sk-bad", "sk-good"]}
@@ -235,6 +246,36 @@ async def test_a_bad_key_is_set_aside_alone(code):
         aside = [event for event in w.events if isinstance(event, KeySetAside)]
         assert [(event.provider, event.key) for event in aside] == [("a", 0)]
         assert "sk-bad" not in repr(w.events)
+
+
+@pytest.mark.parametrize("code", ["invalid_api_key", "insufficient_quota"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_refused_keys_cost_a_call_none_of_its_attempts(code, streamed):
+    script = Script(answer="fine")
+    for at in range(4):
+        script = script.with_rule(Error(code), key=f"sk-{at}")
+    keys = {"keys": [f"sk-{at}" for at in range(5)]}
+    async with world(a=script, provider=keys, route={"retry": {"max_attempts": 1}}) as w:
+        if streamed:
+            async with w.llm.stream("chat", "hi") as stream:
+                assert "".join([chunk.text async for chunk in stream]) == "fine"
+        else:
+            assert (await w.llm.complete("chat", "hi")).text == "fine"
+        assert w.calls("a") == 5
+        w.assert_idle()
+
+
+async def test_two_hundred_callers_who_meet_refused_keys_at_once_all_get_their_answer():
+    script = Script(answer="fine")
+    for at in range(3):
+        script = script.with_rule(Error("invalid_api_key"), key=f"sk-{at}")
+    keys = {"keys": [f"sk-{at}" for at in range(4)], "max_concurrency": 1000}
+    async with world(a=script, provider=keys, route={"retry": {"max_attempts": 1}}) as w:
+        replies = await asyncio.gather(*(w.llm.complete("chat", "hi") for _ in range(200)))
+        assert {reply.text for reply in replies} == {"fine"}
+        assert len([event for event in w.events if isinstance(event, KeySetAside)]) == 3
+        assert w.llm.status().providers["a"].breaker.state == "closed"
+        w.assert_idle()
 
 
 async def test_the_last_key_gone_opens_the_provider_and_a_paid_key_comes_back():

@@ -110,6 +110,18 @@ def test_headers_of_aiohttp_are_read_whatever_their_case():
     assert read_limits(headers, NOW) == (LimitReading("requests", None, 3, 4),)
 
 
+@pytest.mark.parametrize("skew", [-86_400, -3600, 3600, 86_400])
+@pytest.mark.parametrize("reset", ["2026-11-23T10:33:30Z", str(int(NOW) + 10), str((int(NOW) + 10) * 1000)])
+def test_a_clock_that_is_off_does_not_move_a_reset(skew, reset):
+    headers = x("requests", "50", "49", reset) | {"date": "Mon, 23 Nov 2026 10:33:20 GMT"}
+    assert read_limits(headers, NOW + skew) == (LimitReading("requests", 50, 49, 10.0),)
+
+
+def test_a_date_that_is_none_leaves_our_own_clock():
+    headers = x("requests", "50", "49", "2026-11-23T10:33:30Z") | {"date": "today"}
+    assert read_limits(headers, NOW) == (LimitReading("requests", 50, 49, 10.0),)
+
+
 def test_no_headers_no_readings():
     assert read_limits({"content-type": "application/json", "retry-after": "3"}, NOW) == ()
 

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from raw_server import OK, answering, ask, failure, hold, once, raw_server, settled, transport
 
 from resilio.config import NetworkSettings
-from resilio.errors import ErrorClass
+from resilio.errors import ErrorClass, TransportError
 from resilio.models import HttpRequest
 from resilio.transport import Exchange
 from resilio.transport.http import AiohttpTransport
@@ -274,6 +274,28 @@ async def test_an_answer_that_is_not_http_is_malformed_and_its_connection_closed
         assert (error.error_class, error.answered) == (ErrorClass.MALFORMED, True)
         assert "did not answer in HTTP" in str(error)
         await server.until_closed()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"nonsense\r\n\r\n", CHUNKED + b"zz\r\n", HEAD + b"Content-Length: 9\r\n\r\ncut"],
+    ids=["head", "chunk", "cut"],
+)
+async def test_no_error_behind_an_error_holds_the_headers_that_were_sent(data):
+    async def play(connection):
+        await connection.request()
+        await connection.send(data)
+
+    async with raw_server(play) as server, transport() as http:
+        with pytest.raises(TransportError) as caught:
+            await ask(http, server.url, headers={"Authorization": "Bearer sk-marker"})
+        assert b"sk-marker" in server.requests[0]
+    error, found = caught.value, 0
+    while error is not None:
+        found += 1
+        assert "sk-marker" not in f"{error!r} {error} {error.args} {vars(error)}"
+        error = error.__cause__ or error.__context__
+    assert found > 1
 
 
 async def test_several_interim_responses_are_passed_over():
