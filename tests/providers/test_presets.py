@@ -315,6 +315,47 @@ def test_groq_is_sent_no_thoughts_under_anothers_name():
     assert only_messages("groq", talk)[0] == {"role": "assistant", "content": "Hi", "reasoning": "So"}
 
 
+@pytest.mark.parametrize("kind", ["groq", "mistral"])
+def test_strict_servers_are_sent_no_marks_for_the_cache(kind):
+    mark = {"cache_control": {"type": "ephemeral"}}
+    looked = [{"type": "text", "text": "Look.", **mark}, image(f"data:image/png;base64,{PNG}")]
+    talk = [{"role": "user", "content": looked}, CALLS, {**RESULTS[0], **mark}, *RESULTS[1:]]
+    request = asked(talk, tools=[{**TOOLS[0], **mark}])
+    before = copy.deepcopy(request.messages)
+    body = sent(kind, request)
+    assert "cache_control" not in json.dumps(body)
+    assert body["tools"] == [TOOLS[0]]
+    assert lost(kind, request) == ()
+    assert request.messages == before
+
+
+def test_marks_for_the_cache_are_sent_on_by_openrouter():
+    part = {"type": "text", "text": "Long.", "cache_control": {"type": "ephemeral"}}
+    assert only_messages("openrouter", user(part)) == user(part)
+
+
+@pytest.mark.parametrize("kind", ["groq", "mistral"])
+def test_an_answer_as_openais_sdk_writes_it_down_is_taken_by_strict_servers(kind):
+    dumped = {
+        "role": "assistant", "content": None, "refusal": None, "annotations": [], "audio": None, "function_call": None,
+        "tool_calls": CALLS["tool_calls"],
+    }  # fmt: skip
+    request = asked([ASKED, dumped, *RESULTS], tool_choice=None, reasoning_effort=None)
+    assert lost(kind, request) == ()
+    body = sent(kind, request)
+    assert set(body["messages"][1]) == {"role", "content", "tool_calls"}
+    assert set(body) == {"model", "messages"}
+    spoken = asked([*HELLO, {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}, *HELLO])
+    assert [loss.path for loss in lost(kind, spoken)] == ["messages[1].audio"]
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+def test_a_refusal_in_parts_is_said_as_text(kind):
+    talk = [*HELLO, {"role": "assistant", "content": [{"type": "refusal", "refusal": "I won't."}]}, *HELLO]
+    content = only_messages(kind, talk)[1]["content"]
+    assert content in ("I won't.", [{"type": "text", "text": "I won't."}])
+
+
 def test_deepseek_takes_json_in_place_of_a_schema_where_the_prompt_says_so():
     talk = [{"role": "user", "content": [{"type": "text", "text": "As JSON, please."}]}]
     request = asked(talk, response_format=JSON_SCHEMA)
@@ -355,6 +396,51 @@ def test_reasoning_goes_back_to_deepseek_with_the_calls_it_led_to_and_to_nobody_
         assert back == {**said, "reasoning_content": "I need the time."}
         for other in ("openai", "groq", "mistral", "vllm"):
             assert "I need the time." not in json.dumps(only_messages(other, talk))
+
+
+SIGNED = [
+    {"type": "reasoning.text", "text": "I need the time.", "signature": "c2ln", "format": "g-v1", "index": 0},
+    {"type": "reasoning.encrypted", "data": "b3BhcXVl", "id": "c", "format": "g-v1", "index": 1},
+]
+
+
+def _streamed(*deltas):
+    decoder = REGISTRY["openrouter"].stream_decoder(200, SSE)
+    call = piece(tool_delta(0, id="c", name="get_time", arguments="{}"))
+    decoder.feed(stream(*(piece({"reasoning_details": its}) for its in deltas), call, piece(finish="tool_calls")))
+    return decoder.answer()
+
+
+def test_signed_reasoning_goes_back_to_openrouter_with_the_calls_it_led_to_and_to_nobody_else():
+    calls = [{"id": "c", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}]
+    whole = REGISTRY["openrouter"].decode(200, {}, json.dumps(completion(
+        {"content": None, "reasoning_details": SIGNED, "tool_calls": calls}, finish="tool_calls"
+    )).encode())  # fmt: skip
+    streamed = _streamed(
+        [{"type": "reasoning.text", "text": "I need ", "signature": None, "format": "g-v1", "index": 0}],
+        [{"type": "reasoning.text", "text": "the time.", "signature": "c2ln", "format": "g-v1", "index": 0}],
+        [SIGNED[1]],
+    )
+    for answer in (whole, streamed):
+        message = {"role": "assistant", "content": None, "tool_calls": calls, **answer.extras}
+        talk = [*HELLO, message, {"role": "tool", "tool_call_id": "c", "content": "noon"}]
+        back = only_messages("openrouter", talk)[1]
+        assert back == {"role": "assistant", "content": None, "tool_calls": calls, "reasoning_details": SIGNED}
+        for other in ("openai", "groq", "mistral", "vllm", "deepseek"):
+            assert "b3BhcXVl" not in json.dumps(only_messages(other, talk))
+
+
+def test_signed_reasoning_that_the_caller_kept_themselves_wins():
+    kept = {**CALLS, "reasoning_details": SIGNED, "reasoning_given_back": "of another server"}
+    assert only_messages("openrouter", [ASKED, kept, *RESULTS])[1] == {**CALLS, "reasoning_details": SIGNED}
+
+
+@pytest.mark.parametrize("odd", [None, "text", {}, [None, "a", 1], []])
+def test_reasoning_of_no_known_shape_is_not_given_back(odd):
+    assert _streamed(odd).extras is None
+    calls = [{"id": "c", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}]
+    body = json.dumps(completion({"reasoning_details": odd, "tool_calls": calls}, finish="tool_calls")).encode()
+    assert REGISTRY["openrouter"].decode(200, {}, body).extras is None
 
 
 def test_a_call_that_another_made_goes_to_deepseek_with_an_empty_thought():

@@ -53,6 +53,12 @@ class Do(StrEnum):
     """A last message of the assistant's is marked as the beginning of the answer."""
     AUDIO = "audio"
     """A recording is sent as bare base64."""
+    MARKS = "marks"
+    """Hints of Anthropic's dialect on parts, results and tools are left out."""
+    NULLS = "nulls"
+    """Fields that are null are left out, but for the content of messages."""
+    DETAILS = "details"
+    """Reasoning in signed parts comes back with the tool calls it led to."""
     READ = "read"
     """Nothing is sent differently; what comes back is, and is read."""
 

@@ -27,6 +27,8 @@ _MISTRAL_API: Final = "https://docs.mistral.ai/api (ChatCompletionRequest) and t
 _MISTRAL_STRICT: Final = "https://github.com/Gitlawb/openclaude/issues/739: 422 extra_forbidden"
 _MISTRAL_THOUGHTS: Final = "https://github.com/charmbracelet/crush/issues/1590: extra_forbidden"
 _GROQ: Final = "https://console.groq.com/docs/openai: 400 if supplied"
+_GROQ_STRICT: Final = "property 'cache_control' is unsupported: Groq, as many report"
+_GROQ_NULLS: Final = "https://github.com/BerriAI/litellm/issues/5839: Value is not nullable"
 _GROQ_THOUGHTS: Final = "https://github.com/agentjido/req_llm/issues/772: property 'reasoning_content' is unsupported"
 _DEEPSEEK: Final = "https://api-docs.deepseek.com/api/create-chat-completion"
 _DEEPSEEK_THINKING: Final = "https://api-docs.deepseek.com/guides/thinking_mode"
@@ -90,6 +92,11 @@ MISTRAL_QUIRKS: Final = (
     )),
     Quirk(Do.MESSAGE, "reasoning_content", source=_MISTRAL_THOUGHTS),
     Quirk(Do.MESSAGE, "reasoning", source=_MISTRAL_THOUGHTS),
+    Quirk(Do.MESSAGE, "reasoning_details", source=_MISTRAL_THOUGHTS),
+    Quirk(Do.MESSAGE, "annotations", source=_MISTRAL_STRICT),
+    Quirk(Do.MESSAGE, "audio", why="an answer that was spoken cannot be referred to", source=_MISTRAL_STRICT),
+    Quirk(Do.NULLS, "null", why="what is null is left out, but for content", source=_MISTRAL_STRICT),
+    Quirk(Do.MARKS, "cache_control", why="left out of messages, parts and tools", source=_MISTRAL_STRICT),
     Quirk(Do.CALL_IDS, "tool_calls[].id", why="nine letters and digits; others are replaced by such", source=(
         "400: Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9 (mistral-common's validator)"
     )),
@@ -118,6 +125,11 @@ GROQ_QUIRKS: Final = (
     )),
     Quirk(Do.MESSAGE, "name", why="400 if supplied", source=_GROQ),
     Quirk(Do.MESSAGE, "reasoning_content", source=_GROQ_THOUGHTS),
+    Quirk(Do.MESSAGE, "reasoning_details", source=_GROQ_THOUGHTS),
+    Quirk(Do.MESSAGE, "annotations", source="400: property 'annotations' is unsupported, of OpenAI's own messages"),
+    Quirk(Do.MESSAGE, "audio", why="an answer that was spoken cannot be referred to", source=_GROQ),
+    Quirk(Do.NULLS, "null", why="what is null is left out, but for content", source=_GROQ_NULLS),
+    Quirk(Do.MARKS, "cache_control", why="left out of messages, parts and tools", source=_GROQ_STRICT),
     *_parts("pictures alone are read", "https://console.groq.com/docs/vision", "input_audio", "file"),
     Quirk(Do.READ, "status 498", why="the flex tier has no capacity: throttled", source=(
         "https://console.groq.com/docs/errors"
@@ -158,6 +170,9 @@ OPENROUTER_QUIRKS: Final = (
     *_SHARED,
     *_lacks("one answer a request", _OPENROUTER, "n"),
     *_hints(_OPENROUTER, *_OPENAI_HINTS),
+    Quirk(Do.DETAILS, "reasoning_details", why="come back with the tool calls they led to, or 400 of Gemini", source=(
+        "https://openrouter.ai/docs/guides/best-practices/reasoning-tokens#preserving-reasoning-blocks"
+    )),
     Quirk(Do.READ, "reasoning", why="reasoning, beside reasoning_details", source=(
         "https://openrouter.ai/docs/use-cases/reasoning-tokens"
     )),
