@@ -45,7 +45,8 @@ class Kind:
     own_server: bool = False
     """Everybody has one of their own, so its key goes to whatever `base_url` says; else to the host of `url` alone."""
     url_variables: tuple[str, ...] = ()
-    """Where its address is by convention, for names such as ``azure/my-deployment`` that say no URL."""
+    """Where its address is by convention, for names such as ``azure/my-deployment`` that say no URL; each beside the
+    variable of the key for that address, at the same place in `key_variables`."""
     version: str = ""
     """Of the API, unless one is written; empty: it has none."""
     version_variables: tuple[str, ...] = ()
@@ -101,7 +102,7 @@ _ROWS: Final = (
          key_variables=("OPENROUTER_API_KEY",), example="meta-llama/llama-3.3-70b-instruct",
          caching="automatic, or marked", quirks=OPENROUTER_QUIRKS),
     Kind(name="vllm", title="vLLM", format=_CHAT, url="http://localhost:8000/v1",
-         key_variables=("VLLM_API_KEY", "HOSTED_VLLM_API_KEY"), needs_key=False, own_server=True,
+         key_variables=("HOSTED_VLLM_API_KEY", "VLLM_API_KEY"), needs_key=False, own_server=True,
          url_variables=("HOSTED_VLLM_API_BASE",), synonyms=("hosted_vllm",),
          example="meta-llama/Llama-3.3-70B-Instruct", caching="automatic", quirks=VLLM_QUIRKS),
     Kind(name="ollama", title="Ollama", format=_CHAT, url="http://localhost:11434/v1",
