@@ -64,11 +64,11 @@ def test_what_is_shown_is_what_a_route_would_do(capsys):
 
 def test_a_kind_is_shown_in_each_version_with_its_reasons(capsys):
     versions = plain("anthropic", capsys=capsys)["versions"]
-    assert [versions[its]["sampling"]["support"] for its in ("2023-06-01", "2026-10-21")] == ["yes", "no"]
+    assert [versions[its]["sampling"]["support"] for its in ("2023-06-01", "2026-10-21")] == ["temperature", "no"]
     assert "no sampling parameters" in versions["2026-10-21"]["sampling"]["why"][0]
     assert main(["providers", "anthropic"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^sampling +yes +no +version 2026-10-21", said, re.MULTILINE)
+    assert re.search(r"^sampling +temperature +no +top_p beside it: .*takes one of.*2026-10-21", said, re.MULTILINE)
 
 
 def test_a_part_of_a_feature_is_named(capsys):
