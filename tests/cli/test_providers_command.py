@@ -1,11 +1,14 @@
 """`resilio providers`: what each kind supports is what its codec says, and of a key only whether it is set."""
 
+import argparse
+import io
 import json
 import re
 
 import pytest
 
-from resilio.cli import main
+from resilio.cli import main, providers
+from resilio.cli.screen import Screen
 from resilio.config.kinds import KINDS
 from resilio.models import Request
 from resilio.providers import REGISTRY
@@ -34,6 +37,37 @@ def test_every_kind_that_has_a_codec_is_a_row(capsys):
     assert set(REGISTRY) == {kind.name for kind in known()}
     for feature in FEATURES:
         assert feature.name in head
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_on_a_narrow_terminal_every_word_can_still_be_read(columns, colour, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False) if colour else monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    providers.run(argparse.Namespace(kind=None, json=False), Screen(terminal))
+    said = terminal.getvalue()
+    for kind in known():
+        assert re.search(rf"^\W*{kind.name}\b", said, re.MULTILINE), kind.name
+    for word in ("documents", "logprobs", "embeddings", "audio"):
+        assert word in said
+    assert "what lacks" in said
+
+
+def test_a_wide_terminal_has_a_column_for_each_feature(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = Terminal()
+    providers.run(argparse.Namespace(kind=None, json=False), Screen(terminal))
+    assert "prompt caching" in terminal.getvalue()
+    assert "what lacks" not in terminal.getvalue()
 
 
 def test_of_a_key_it_is_told_whether_it_is_set_and_never_more(monkeypatch, capsys):
