@@ -372,6 +372,14 @@ def test_deepseek_hears_efforts_it_knows(said, heard):
     assert sent("deepseek", asked(reasoning_effort=said))["reasoning_effort"] == heard
 
 
+def test_deepseek_does_not_think_where_no_effort_is_asked_for():
+    request = asked(reasoning_effort="none")
+    assert lost("deepseek", request) == ()
+    assert sent("deepseek", request) == {"model": "m", "messages": HELLO, "thinking": {"type": "disabled"}}
+    own = sent("deepseek", asked(reasoning_effort="none", thinking={"type": "enabled"}))
+    assert own == {"model": "m", "messages": HELLO, "thinking": {"type": "enabled"}}
+
+
 def test_deepseek_reads_no_pictures():
     (loss,) = lost("deepseek", asked(user(image("https://a.test/x.jpg"))))
     assert loss == Loss("messages[0].content[0]", "it reads text alone", needed=True)

@@ -19,6 +19,8 @@ class Do(StrEnum):
     """A wire field that changes no answer is left out without a word."""
     SAY = "say"
     """The value `keeps` of a wire field is said as `to`."""
+    OFF = "off"
+    """The value `keeps` of a wire field is said by the field `to`, as ``{"type": "disabled"}``."""
     FORCE = "force"
     """A choice of one tool by name is not honoured: a loss."""
     SCHEMA = "schema"

@@ -158,6 +158,9 @@ DEEPSEEK_QUIRKS: Final = (
     Quirk(Do.GIVE_BACK, "reasoning_content", why="comes back with the tool calls it led to, or 400", source=(
         _DEEPSEEK_THINKING
     )),
+    Quirk(Do.OFF, "reasoning_effort", "thinking", keeps=("none",), why="none is sent as thinking, disabled", source=(
+        _DEEPSEEK_THINKING
+    )),
     Quirk(Do.SAY, "reasoning_effort", "low", keeps=("minimal",), source=_DEEPSEEK_THINKING),
     Quirk(Do.SAY, "reasoning_effort", "high", keeps=("medium",), source=_DEEPSEEK_THINKING),
     Quirk(Do.SAY, "reasoning_effort", "high", keeps=("xhigh",), source=_DEEPSEEK_THINKING),

@@ -110,6 +110,10 @@ class Quirks:
             if kept and not (renamed != name and wire.get(renamed) is not None):
                 made[renamed] = value
             same = same and kept and renamed == name and value is wire[name]
+        if (off := self._once.get(Do.OFF)) is not None and wire.get(off.field) in off.keeps:
+            del made[off.field]
+            made.setdefault(off.to, {"type": "disabled"})
+            same = False
         for index, tool in enumerate(_listed(wire.get("tools"))):
             if isinstance(tool, Mapping) and (odd := self._tools.get(str(tool.get("type")))) is not None:
                 losses.append(Loss(f"tools[{index}]", odd.why, needed=True))
