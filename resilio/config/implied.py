@@ -92,7 +92,7 @@ def _table(
         text = f"needs an address: {_either(kind.url_variables)} is not set; set it, {otherwise} with a base_url"
         problems.add(path, f"{shown(target.name)} {text}")
         return None
-    variable = conventional_key(kind, environ, url)
+    variable = conventional_key(kind, environ, url) if kind.has_key_of(url or kind.url) else None
     if variable is not None:
         table["keys"] = [f"env:{variable}"]
     elif kind.needs_key:

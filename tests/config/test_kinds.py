@@ -198,7 +198,19 @@ def test_an_address_and_a_key_of_one_convention_are_taken_together(environ, url,
     assert (provider.base_url, secrets(provider)) == (url, (key,))
 
 
-@pytest.mark.parametrize("kind", ["vllm", "ollama", "llamacpp"])
+def test_the_key_of_ollamas_cloud_goes_there_alone():
+    cloud = {"OLLAMA_API_KEY": "key-of-the-cloud"}
+    assert loaded(routed("ollama/llama3:8b"), cloud).providers[0].keys == ()
+    assert loaded(declared(kind="ollama"), cloud).providers[0].keys == ()
+    for url in ("http://10.0.0.7:11434/v1", "http://ollama.com/v1", "https://ollama.com.evil.test/v1"):
+        assert loaded(declared(kind="ollama", base_url=url), cloud).providers[0].keys == ()
+    (there,) = loaded(declared(kind="ollama", base_url="https://ollama.com/v1"), cloud).providers
+    assert secrets(there) == ("key-of-the-cloud",)
+    (written,) = loaded(declared(kind="ollama", keys=["env:OLLAMA_API_KEY"]), cloud).providers
+    assert secrets(written) == ("key-of-the-cloud",)
+
+
+@pytest.mark.parametrize("kind", ["vllm", "llamacpp"])
 def test_a_server_of_ones_own_needs_no_key_and_gets_the_one_there_is(kind):
     (provider,) = loaded(declared(kind=kind), {}).providers
     assert (provider.base_url, secrets(provider)) == (KINDS[kind].url, ())

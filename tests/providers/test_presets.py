@@ -68,6 +68,50 @@ def only_messages(kind, messages, **wire):
 
 # --- every preset ------------------------------------------------------------------------------
 
+OWN = {
+    "audio": {"voice": "alloy", "format": "wav"}, "modalities": ["text", "audio"], "moderation": {"model": "m"},
+    "verbosity": "low", "web_search_options": {}, "logit_bias": {"50256": -100}, "n": 2, "seed": 7,
+    "service_tier": "flex", "logprobs": True, "top_logprobs": 2, "parallel_tool_calls": False,
+}  # fmt: skip
+"""Fields of OpenAI's that ask for something, and what asks for it."""
+SPEECH = ["audio", "modalities", "moderation", "verbosity", "web_search_options"]
+TOLD = {
+    "mistral": [*SPEECH, "logit_bias", "service_tier", "logprobs", "top_logprobs"],
+    "groq": [*SPEECH, "logit_bias", "n", "logprobs", "top_logprobs"],
+    "deepseek": [*SPEECH, "logit_bias", "n", "seed", "service_tier", "parallel_tool_calls"],
+    "openrouter": ["n"],
+    "vllm": [*SPEECH, "service_tier"],
+    "ollama": [*SPEECH, "logit_bias", "n", "service_tier", "parallel_tool_calls"],
+    "llamacpp": [*SPEECH, "service_tier"],
+}
+NOTED = ["store", "safety_identifier", "prompt_cache_options", "prompt_cache_retention"]
+UNSAID = {
+    "mistral": [*NOTED, "user"],
+    "groq": [*NOTED, "prediction"],
+    "deepseek": [*NOTED, "metadata", "prediction", "prompt_cache_key"],
+    "openrouter": NOTED,
+    "vllm": [*NOTED, "metadata", "prediction"],
+    "ollama": [*NOTED, "metadata", "prediction", "prompt_cache_key", "user"],
+    "llamacpp": [*NOTED, "metadata", "prediction", "prompt_cache_key", "user"],
+}
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+def test_each_field_of_openais_own_is_sent_or_told_as_its_server_has_it(kind):
+    for name, value in OWN.items():
+        alone = asked(HELLO, {name: value})
+        assert [loss.path for loss in lost(kind, alone)] == ([name] if name in TOLD[kind] else []), name
+        there = "random_seed" if (kind, name) == ("mistral", "seed") else name
+        assert (there in sent(kind, alone)) is (name not in TOLD[kind]), name
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+def test_what_changes_no_answer_is_left_out_without_a_word_where_it_is_not_known(kind):
+    for name in (*NOTED, "metadata", "prediction", "prompt_cache_key", "user"):
+        alone = asked(HELLO, {name: "x"})
+        assert lost(kind, alone) == ()
+        assert (name in sent(kind, alone)) is (name not in UNSAID[kind]), name
+
 
 @pytest.mark.parametrize("kind", PRESETS)
 @pytest.mark.parametrize("name", REQUESTS)

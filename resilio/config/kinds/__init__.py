@@ -43,7 +43,9 @@ class Kind:
     """Where its key is by convention, most usual first."""
     needs_key: bool = True
     own_server: bool = False
-    """Everybody has one of their own, so its key goes to whatever `base_url` says; else to the host of `url` alone."""
+    """Everybody has one of their own, so its key goes to whatever `base_url` says; else to one host alone."""
+    key_url: str = ""
+    """Where that host is, if not at `url`: the key of Ollama's cloud is no business of a server of one's own."""
     url_variables: tuple[str, ...] = ()
     """Where its address is by convention, for names such as ``azure/my-deployment`` that say no URL; each beside the
     variable of the key for that address, at the same place in `key_variables`."""
@@ -67,8 +69,8 @@ class Kind:
 
         A key never goes to a host it was not made for: kind `openai` with the URL of somebody's proxy gets none.
         """
-        given, own = urlsplit(base_url.lower()), urlsplit(self.url)
-        return self.own_server or not base_url or (given.scheme, given.netloc) == (own.scheme, own.netloc)
+        given, own = urlsplit(base_url.lower()), urlsplit(self.key_url or self.url)
+        return self.own_server or (given.scheme, given.netloc) == (own.scheme, own.netloc)
 
 
 _CHAT: Final = "OpenAI chat completions"
@@ -106,7 +108,7 @@ _ROWS: Final = (
          url_variables=("HOSTED_VLLM_API_BASE",), synonyms=("hosted_vllm",),
          example="meta-llama/Llama-3.3-70B-Instruct", caching="automatic", quirks=VLLM_QUIRKS),
     Kind(name="ollama", title="Ollama", format=_CHAT, url="http://localhost:11434/v1",
-         key_variables=("OLLAMA_API_KEY",), needs_key=False, own_server=True, synonyms=("ollama_chat",),
+         key_variables=("OLLAMA_API_KEY",), needs_key=False, key_url="https://ollama.com/v1", synonyms=("ollama_chat",),
          example="llama3:8b", caching="automatic",
          quirks=OLLAMA_QUIRKS),
     Kind(name="llamacpp", title="llama.cpp", format=_CHAT, url="http://localhost:8080/v1",
