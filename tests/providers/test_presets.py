@@ -384,6 +384,7 @@ def test_an_answer_as_openais_sdk_writes_it_down_is_taken_by_strict_servers(kind
         "role": "assistant", "content": None, "refusal": None, "annotations": [], "audio": None, "function_call": None,
         "tool_calls": CALLS["tool_calls"],
     }  # fmt: skip
+    dumped["reasoning_details"] = [{"type": "reasoning.text", "text": "of another server"}]
     request = asked([ASKED, dumped, *RESULTS], tool_choice=None, reasoning_effort=None)
     assert lost(kind, request) == ()
     body = sent(kind, request)
