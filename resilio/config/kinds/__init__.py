@@ -26,7 +26,7 @@ from resilio.config.kinds.quirks import (
     VLLM_QUIRKS,
 )
 
-__all__ = ["KINDS", "PREFIXES", "Do", "Kind", "Quirk", "kind_at"]
+__all__ = ["AZURE_HOSTS", "KINDS", "PREFIXES", "Do", "Kind", "Quirk", "kind_at"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +128,15 @@ PREFIXES: Final[Mapping[str, Kind]] = MappingProxyType(
 """What may stand before the first "/" of a model's name, and the kind it means."""
 
 
+AZURE_HOSTS: Final = (
+    ".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us",
+)  # fmt: skip
+"""How the hosts of Azure's OpenAI end."""
+
+
 def kind_at(url: str) -> Kind | None:
     """The kind of a server with quirks that is at this address by all that is known; None: nothing is."""
     parts = urlsplit(url.lower())
-    if (parts.hostname or "").endswith((".openai.azure.com", ".cognitiveservices.azure.com")):
+    if (parts.hostname or "").endswith(AZURE_HOSTS):
         return KINDS["azure"]
     return next((its for its in _ROWS if its.quirks and its.url and urlsplit(its.url).netloc == parts.netloc), None)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from resilio.config import TargetSettings
+from resilio.config.kinds import AZURE_HOSTS
 from resilio.models import HttpRequest, Request
 from resilio.providers.conversation import ANTHROPIC_FIELDS, without_foreign, without_hints
 from resilio.providers.encoding import dumps
@@ -99,7 +100,7 @@ def endpoint(base_url: str, path: str = _PATH) -> tuple[str, str]:
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     new_name = host == "api.openai.com" or host.endswith(".api.openai.com")
-    new_name = new_name or (host.endswith(".openai.azure.com") and "/openai/v1" in parts.path)
+    new_name = new_name or (host.endswith(AZURE_HOSTS) and "/openai/v1" in parts.path)
     url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
     return url, _NEW_LIMIT if new_name else "max_tokens"
 
