@@ -299,6 +299,13 @@ BY_WORDING = {
     ],
     "a feature it lacks": [
         (400, flat(400, "Tool calling is not supported for this model", "BadRequestError"), UNSUPPORTED),
+        (
+            400,
+            openai(
+                None, "Failed to deserialize the JSON body: messages[0]: unknown variant `image_url`, expected `text`"
+            ),
+            UNSUPPORTED,
+        ),
         # Mistral's code 3051 is of any argument: a prompt too long has it too.
         (
             400,

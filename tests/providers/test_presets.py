@@ -425,9 +425,29 @@ def test_deepseek_does_not_think_where_no_effort_is_asked_for():
     assert own == {"model": "m", "messages": HELLO, "thinking": {"type": "enabled"}}
 
 
-def test_deepseek_reads_no_pictures():
-    (loss,) = lost("deepseek", asked(user(image("https://a.test/x.jpg"))))
-    assert loss == Loss("messages[0].content[0]", "it reads text alone", needed=True)
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_time"}}])
+def test_deepseek_does_not_think_where_a_call_is_forced(choice):
+    forced = asked(tools=TOOLS, tool_choice=choice)
+    assert lost("deepseek", forced) == ()
+    made = sent("deepseek", forced)
+    assert (made["tool_choice"], made["thinking"]) == (choice, {"type": "disabled"})
+    effort = asked(tools=TOOLS, tool_choice=choice, reasoning_effort="high")
+    assert [loss.path for loss in lost("deepseek", effort)] == ["reasoning_effort"]
+    assert "reasoning_effort" not in sent("deepseek", effort)
+    assert lost("deepseek", asked(tools=TOOLS, tool_choice=choice, reasoning_effort="none")) == ()
+    own = {"thinking": {"type": "enabled"}}
+    assert sent("deepseek", asked(tools=TOOLS, tool_choice=choice, **own))["thinking"] == own["thinking"]
+    for free in ("auto", "none"):
+        assert "thinking" not in sent("deepseek", asked(tools=TOOLS, tool_choice=free))
+    assert "thinking" not in sent("deepseek", asked(tool_choice=choice))
+
+
+def test_deepseek_sees_pictures_and_hears_nothing():
+    talk = user({"type": "text", "text": "What?"}, image(f"data:image/png;base64,{PNG}"))
+    assert lost("deepseek", asked(talk)) == ()
+    assert only_messages("deepseek", talk) == talk
+    (loss,) = lost("deepseek", asked(user({"type": "input_audio", "input_audio": {"data": PNG, "format": "wav"}})))
+    assert loss == Loss("messages[0].content[0]", "it reads text and pictures", needed=True)
 
 
 def test_reasoning_goes_back_to_deepseek_with_the_calls_it_led_to_and_to_nobody_else():

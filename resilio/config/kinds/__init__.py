@@ -98,7 +98,7 @@ _ROWS: Final = (
          key_variables=("GROQ_API_KEY",), example="openai/gpt-oss-120b", embeddings=False, caching="automatic",
          quirks=GROQ_QUIRKS),
     Kind(name="deepseek", title="DeepSeek", format=_CHAT, url="https://api.deepseek.com",
-         key_variables=("DEEPSEEK_API_KEY",), example="deepseek-chat", embeddings=False, caching="automatic",
+         key_variables=("DEEPSEEK_API_KEY",), example="deepseek-flash", embeddings=False, caching="automatic",
          quirks=DEEPSEEK_QUIRKS),
     Kind(name="openrouter", title="OpenRouter", format=_CHAT, url="https://openrouter.ai/api/v1",
          key_variables=("OPENROUTER_API_KEY",), example="meta-llama/llama-3.3-70b-instruct",

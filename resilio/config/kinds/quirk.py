@@ -21,6 +21,8 @@ class Do(StrEnum):
     """The value `keeps` of a wire field is said as `to`."""
     OFF = "off"
     """The value `keeps` of a wire field is said by the field `to`, as ``{"type": "disabled"}``."""
+    CALM = "calm"
+    """A call that is forced excludes thinking, which the field `to` turns off; an effort asked for is a loss."""
     FORCE = "force"
     """A choice of one tool by name is not honoured: a loss."""
     SCHEMA = "schema"

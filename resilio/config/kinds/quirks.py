@@ -32,7 +32,9 @@ _GROQ_NULLS: Final = "https://github.com/BerriAI/litellm/issues/5839: Value is n
 _GROQ_THOUGHTS: Final = "https://github.com/agentjido/req_llm/issues/772: property 'reasoning_content' is unsupported"
 _DEEPSEEK: Final = "https://api-docs.deepseek.com/api/create-chat-completion"
 _DEEPSEEK_THINKING: Final = "https://api-docs.deepseek.com/guides/thinking_mode"
-_DEEPSEEK_TEXT: Final = "https://github.com/DayuanJiang/next-ai-draw-io/pull/326: unknown variant image_url"
+_DEEPSEEK_PICTURES: Final = (
+    "https://api-docs.deepseek.com/zh-cn/guides/vision: deepseek-flash sees, deepseek-v4-pro does not"
+)
 _OLLAMA: Final = "https://docs.ollama.com/api/openai-compatibility"
 _LLAMACPP: Final = "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md"
 _VLLM: Final = "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html"
@@ -150,13 +152,15 @@ DEEPSEEK_QUIRKS: Final = (
     Quirk(Do.SCHEMA, "response_format", why="no schema is taken; sent as json_object if the prompt says JSON", source=(
         "https://api-docs.deepseek.com/guides/json_mode"
     )),
-    *_parts("it reads text alone", _DEEPSEEK_TEXT,
-            "image_url", "input_audio", "file"),
+    *_parts("it reads text and pictures", _DEEPSEEK_PICTURES, "input_audio", "file"),
     Quirk(Do.FLAT, "content", why="parts that are all text are sent as one text", source=(
         "https://github.com/QwenLM/qwen-code/pull/2320: 400 invalid type: sequence, expected a string"
     )),
     Quirk(Do.GIVE_BACK, "reasoning_content", why="comes back with the tool calls it led to, or 400", source=(
         _DEEPSEEK_THINKING
+    )),
+    Quirk(Do.CALM, "tool_choice", "thinking", why="a call that is forced excludes thinking; it is turned off", source=(
+        "https://github.com/deepseek-ai/DeepSeek-V3/issues/1376: 400 Thinking mode does not support this tool_choice"
     )),
     Quirk(Do.OFF, "reasoning_effort", "thinking", keeps=("none",), why="none is sent as thinking, disabled", source=(
         _DEEPSEEK_THINKING

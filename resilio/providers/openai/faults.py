@@ -251,11 +251,12 @@ WORDINGS: Final = (
     ),
     wording(
         "a feature it lacks",
-        r"(?:not|n't) support|unsupported|not enabled for this model|extra inputs are not permitted"
+        r"(?:not|n't) support|unsupported|unknown variant .image_url|not enabled for this model"
+        r"|extra inputs are not permitted"
         r"|unrecognized (?:request )?(?:argument|field)|reasoning_effort\W{0,3} must be one of",
         {Cls.CALLER},
         Cls.UNSUPPORTED,
-        "Mistral 422, vLLM 400, Groq 400",
+        "Mistral 422, vLLM 400, Groq 400, DeepSeek 400",
     ),
     wording(
         "started without it",

@@ -114,6 +114,11 @@ class Quirks:
             del made[off.field]
             made.setdefault(off.to, {"type": "disabled"})
             same = False
+        if (calm := self._once.get(Do.CALM)) is not None and calm.to not in made and _forces(wire):
+            if made.pop("reasoning_effort", None) is not None:
+                losses.append(Loss("reasoning_effort", calm.why))
+            made[calm.to] = {"type": "disabled"}
+            same = False
         for index, tool in enumerate(_listed(wire.get("tools"))):
             if isinstance(tool, Mapping) and (odd := self._tools.get(str(tool.get("type")))) is not None:
                 losses.append(Loss(f"tools[{index}]", odd.why, needed=True))
@@ -229,6 +234,12 @@ class Quirks:
         elif kind == "input_audio" and Do.AUDIO in self._once and isinstance(part.get("input_audio"), Mapping):
             return {**part, "input_audio": part["input_audio"].get("data")}
         return part
+
+
+def _forces(wire: Mapping[str, Any]) -> bool:
+    """Whether the model has to call a tool."""
+    chosen = choice(wire) if wire.get("tools") else None
+    return chosen is not None and chosen.mode in ("required", "named")
 
 
 def _role(message: Any) -> Any:
