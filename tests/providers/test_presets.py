@@ -401,6 +401,20 @@ def test_a_refusal_in_parts_is_said_as_text(kind):
     assert content in ("I won't.", [{"type": "text", "text": "I won't."}])
 
 
+def test_groq_is_told_no_speakers_and_keeps_the_name_of_a_tool():
+    talk = [{"role": "user", "name": "Ann", "content": "Hello"}, {"role": "tool", "name": "f", "content": "noon"}]
+    assert lost("groq", asked(talk)) == (Loss("messages[0].name", "400 if supplied"),)
+    assert only_messages("groq", talk) == [{"role": "user", "content": "Hello"}, talk[1]]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PRESETS if kind != "openrouter"])
+def test_a_document_is_never_left_out_where_none_is_read(kind):
+    paper = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjcK"}}
+    (loss,) = lost(kind, asked(user(paper)))
+    assert (loss.path, loss.needed) == ("messages[0].content[0]", True)
+    assert lost("openrouter", asked(user(paper))) == ()
+
+
 def test_deepseek_takes_json_in_place_of_a_schema_where_the_prompt_says_so():
     talk = [{"role": "user", "content": [{"type": "text", "text": "As JSON, please."}]}]
     request = asked(talk, response_format=JSON_SCHEMA)
