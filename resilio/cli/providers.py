@@ -47,7 +47,12 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
         if options.json:
             screen.json({"kinds": [_plain(kind) for kind in known()]})
         else:
-            screen.table(*_table(known()))
+            head, rows = _table(known())
+            if screen.width is None or _width(head, rows) <= screen.width:
+                screen.table(head, rows)
+            else:
+                screen.table(*_narrow_table(known()))
+                screen.say("Whatever is not named is supported; `resilio providers KIND` says more of one.")
         return 0
     kind = PREFIXES.get(options.kind)
     if kind is None or kind not in known():
@@ -68,6 +73,24 @@ def _table(kinds: Sequence[Kind]) -> tuple[Sequence[str], list[Sequence[str]]]:
         words = [its.word for its in found.values()]
         rows.append((kind.name, kind.format, *words, _address(kind), _key(kind, os.environ)))
     return ("kind", "format", *features, "address", "key"), rows
+
+
+def _width(head: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Columns that a table takes with its borders and the space around each cell."""
+    return sum(max(len(row[column]) for row in (head, *rows)) + 3 for column in range(len(head))) + 1
+
+
+def _narrow_table(kinds: Sequence[Kind]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """The same where a column a feature has no room: what lacks, in words."""
+    rows: list[Sequence[str]] = []
+    for kind in kinds:
+        found = support(kind)
+        none = [name for name, its in found.items() if its.word == "no"]
+        some = [f"{name}: only {its.word}" for name, its in found.items() if its.why and its.word != "no"]
+        rows.append(
+            (kind.name, "; ".join([*([", ".join(none)] if none else []), *some]) or "nothing", _key(kind, os.environ))
+        )
+    return ("kind", "what lacks", "key"), rows
 
 
 def _key(kind: Kind, environ: Mapping[str, str]) -> str:

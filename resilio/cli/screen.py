@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -41,6 +42,13 @@ class Screen:
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self.out = sys.stdout if out is None else out
         self.err = sys.stderr if err is None else err
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that results go to; None: they go elsewhere."""
+        if not self.out.isatty():
+            return None
+        return shutil.get_terminal_size().columns if self._out_console is None else self._out_console.width
 
     # --- results: standard output ------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from resilio.config.kinds import PREFIXES, Kind
 from resilio.config.problems import Path, Problems, listed, nearest, shown
@@ -21,9 +22,23 @@ NO_PREFIX: Final = "openai"
 """The provider of a model whose name says none."""
 
 
-def conventional_key(kind: Kind, environ: Mapping[str, str]) -> str | None:
-    """The variable of this kind that is set, if one is: the first."""
-    return next((name for name in kind.key_variables if environ.get(name, "").strip()), None)
+def conventional_key(kind: Kind, environ: Mapping[str, str], base_url: str = "") -> str | None:
+    """The variable of this kind that is set, if one is: the first, or the one whose address is `base_url`.
+
+    A key whose own address is set too, and is another host than `base_url`, was not made for it and is not given.
+    """
+    given = [name for name in kind.key_variables if environ.get(name, "").strip()]
+    if not base_url:
+        return next(iter(given), None)
+    urls = dict(zip(kind.key_variables, kind.url_variables, strict=False))
+    homes = {name: environ.get(urls.get(name, ""), "").strip() for name in given}
+    fitting = [name for name in given if not homes[name] or _host(homes[name]) == _host(base_url)]
+    return min(fitting, key=lambda name: not homes[name], default=None)
+
+
+def _host(url: str) -> tuple[str, str]:
+    parts = urlsplit(url.lower())
+    return parts.scheme, parts.netloc
 
 
 def key_missing(kind: Kind, environ: Mapping[str, str]) -> str:
@@ -70,14 +85,14 @@ def _table(
     kind = PREFIXES[name]
     table: dict[str, Any] = {"name": name, "kind": kind.name}
     otherwise = f"or declare a provider {shown(name)}"
-    url = next((found for each in kind.url_variables if (found := environ.get(each, "").strip())), "")
+    url = _address(kind, environ)
     if url:
         table["base_url"] = url
     elif not kind.url and kind.url_variables:
         text = f"needs an address: {_either(kind.url_variables)} is not set; set it, {otherwise} with a base_url"
         problems.add(path, f"{shown(target.name)} {text}")
         return None
-    variable = conventional_key(kind, environ)
+    variable = conventional_key(kind, environ, url) if kind.has_key_of(url or kind.url) else None
     if variable is not None:
         table["keys"] = [f"env:{variable}"]
     elif kind.needs_key:
@@ -87,6 +102,15 @@ def _table(
     if version := next((found for each in kind.version_variables if (found := environ.get(each, "").strip())), ""):
         table["version"] = version
     return table
+
+
+def _address(kind: Kind, environ: Mapping[str, str]) -> str:
+    """What the variables for it say: first of one whose key is set as well."""
+    found = [(name, url) for name in kind.url_variables if (url := environ.get(name, "").strip())]
+    keyed = {
+        url for key, url in zip(kind.key_variables, kind.url_variables, strict=False) if environ.get(key, "").strip()
+    }
+    return min(found, key=lambda its: its[0] not in keyed, default=("", ""))[1]
 
 
 def _either(names: tuple[str, ...]) -> str:

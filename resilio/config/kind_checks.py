@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Final
 
 from resilio.config.implied import conventional_key, key_missing
 from resilio.config.kinds import KINDS
-from resilio.config.problems import Path, Problems, shown
+from resilio.config.problems import Path, Problems, listed, shown
 from resilio.config.settings import KeySettings, ProviderSettings
 
 __all__ = ["check_kind", "keys_of"]
@@ -35,7 +36,7 @@ def keys_of(
         return provider.keys
     if not kind.has_key_of(provider.base_url):
         return ()
-    variable = conventional_key(kind, environ)
+    variable = conventional_key(kind, environ, provider.base_url)
     if variable is not None:
         return (KeySettings(key=f"env:{variable}"),)
     if kind.needs_key and not written_url and not kind.own_server and not problems.touch((*path, "kind")):
@@ -44,15 +45,31 @@ def keys_of(
 
 
 def check_kind(problems: Problems, provider: ProviderSettings, path: Path) -> None:
-    """Refuse a version where there are none, one of Azure's that it never had, and deployments elsewhere."""
+    """Refuse a version where there are none or that there never was, and deployments where they mean nothing."""
     version, where = provider.version, (*path, "version")
     if version and not KINDS[provider.kind].version:
         problems.add(where, f"must be absent for kind {provider.kind}: its API has no versions")
     if provider.kind == "azure":
-        if version and not _AZURE_VERSION.fullmatch(version):
+        if version and not _is_azure_version(version):
             problems.add(where, f'is {shown(version)}; expected "v1", "preview" or a date such as "2024-10-21"')
+        if "/openai/deployments/" in provider.base_url:
+            text = "goes on to a deployment; end at the host: the model, or its `deployment`, says which"
+            problems.add((*path, "base_url"), text)
         return
+    known = KINDS[provider.kind].versions
+    if version and known and version not in known:
+        problems.add(where, f"is {shown(version)}{listed(version, known)}")
     for name, model in provider.models.items():
         if model.deployment is not None:
             text = "has a meaning for kind azure alone; elsewhere a model's name is what is asked for"
             problems.add((*path, "models", name, "deployment"), text)
+
+
+def _is_azure_version(version: str) -> bool:
+    if not _AZURE_VERSION.fullmatch(version):
+        return False
+    try:
+        date.fromisoformat(version[:10])
+    except ValueError:
+        return not version[0].isdigit()
+    return True

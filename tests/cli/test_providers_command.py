@@ -1,11 +1,14 @@
 """`resilio providers`: what each kind supports is what its codec says, and of a key only whether it is set."""
 
+import argparse
+import io
 import json
 import re
 
 import pytest
 
-from resilio.cli import main
+from resilio.cli import main, providers
+from resilio.cli.screen import Screen
 from resilio.config.kinds import KINDS
 from resilio.models import Request
 from resilio.providers import REGISTRY
@@ -36,6 +39,37 @@ def test_every_kind_that_has_a_codec_is_a_row(capsys):
         assert feature.name in head
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_on_a_narrow_terminal_every_word_can_still_be_read(columns, colour, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False) if colour else monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    providers.run(argparse.Namespace(kind=None, json=False), Screen(terminal))
+    said = terminal.getvalue()
+    for kind in known():
+        assert re.search(rf"^\W*{kind.name}\b", said, re.MULTILINE), kind.name
+    for word in ("documents", "logprobs", "embeddings", "audio"):
+        assert word in said
+    assert "what lacks" in said
+
+
+def test_a_wide_terminal_has_a_column_for_each_feature(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = Terminal()
+    providers.run(argparse.Namespace(kind=None, json=False), Screen(terminal))
+    assert "prompt caching" in terminal.getvalue()
+    assert "what lacks" not in terminal.getvalue()
+
+
 def test_of_a_key_it_is_told_whether_it_is_set_and_never_more(monkeypatch, capsys):
     monkeypatch.setenv("GROQ_API_KEY", SECRET)
     for arguments in ([], ["groq"], ["--json"], ["groq", "--json"]):
@@ -64,11 +98,11 @@ def test_what_is_shown_is_what_a_route_would_do(capsys):
 
 def test_a_kind_is_shown_in_each_version_with_its_reasons(capsys):
     versions = plain("anthropic", capsys=capsys)["versions"]
-    assert [versions[its]["sampling"]["support"] for its in ("2023-06-01", "2026-10-21")] == ["yes", "no"]
+    assert [versions[its]["sampling"]["support"] for its in ("2023-06-01", "2026-10-21")] == ["temperature", "no"]
     assert "no sampling parameters" in versions["2026-10-21"]["sampling"]["why"][0]
     assert main(["providers", "anthropic"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^sampling +yes +no +version 2026-10-21", said, re.MULTILINE)
+    assert re.search(r"^sampling +temperature +no +top_p beside it: .*takes one of.*2026-10-21", said, re.MULTILINE)
 
 
 def test_a_part_of_a_feature_is_named(capsys):

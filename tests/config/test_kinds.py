@@ -164,7 +164,53 @@ def test_a_key_does_not_go_to_a_host_it_was_not_made_for(url):
     assert secrets(same) == ("sk-openai-secret",)
 
 
-@pytest.mark.parametrize("kind", ["vllm", "ollama", "llamacpp"])
+MINE, OTHER = "https://mine.openai.azure.com", "https://other.openai.azure.com"
+TWO_RESOURCES = {"AZURE_OPENAI_API_KEY": "key-of-mine-1234", "AZURE_API_KEY": "key-of-other-123"}
+
+
+def test_a_key_stays_with_the_resource_whose_address_stands_beside_it():
+    mine = {**TWO_RESOURCES, "AZURE_OPENAI_ENDPOINT": f"{MINE}/"}
+    both = {**mine, "AZURE_API_BASE": OTHER}
+
+    def given(url, environ):
+        return secrets(loaded(declared(kind="azure", base_url=url), environ).providers[0])
+
+    assert given(f"{MINE}/openai/v1", both) == ("key-of-mine-1234",)
+    assert given(OTHER, both) == ("key-of-other-123",)
+    assert given("https://third.openai.azure.com", both) == ()
+    assert given("http://mine.openai.azure.com", both) == ()
+    del mine["AZURE_API_KEY"]
+    assert given(OTHER, mine) == ()
+
+
+@pytest.mark.parametrize(
+    ("environ", "url", "key"),
+    [
+        ({**TWO_RESOURCES, "AZURE_API_BASE": OTHER}, OTHER, "key-of-other-123"),
+        ({"AZURE_OPENAI_ENDPOINT": MINE, "AZURE_API_BASE": OTHER, "AZURE_API_KEY": "key-of-other-123"}, OTHER,
+         "key-of-other-123"),
+        ({**TWO_RESOURCES, "AZURE_OPENAI_ENDPOINT": MINE, "AZURE_API_BASE": OTHER}, MINE, "key-of-mine-1234"),
+        ({"AZURE_OPENAI_ENDPOINT": MINE, "AZURE_API_KEY": "key-of-mine-1234"}, MINE, "key-of-mine-1234"),
+    ],
+)  # fmt: skip
+def test_an_address_and_a_key_of_one_convention_are_taken_together(environ, url, key):
+    (provider,) = loaded(routed("azure/d"), environ).providers
+    assert (provider.base_url, secrets(provider)) == (url, (key,))
+
+
+def test_the_key_of_ollamas_cloud_goes_there_alone():
+    cloud = {"OLLAMA_API_KEY": "key-of-the-cloud"}
+    assert loaded(routed("ollama/llama3:8b"), cloud).providers[0].keys == ()
+    assert loaded(declared(kind="ollama"), cloud).providers[0].keys == ()
+    for url in ("http://10.0.0.7:11434/v1", "http://ollama.com/v1", "https://ollama.com.evil.test/v1"):
+        assert loaded(declared(kind="ollama", base_url=url), cloud).providers[0].keys == ()
+    (there,) = loaded(declared(kind="ollama", base_url="https://ollama.com/v1"), cloud).providers
+    assert secrets(there) == ("key-of-the-cloud",)
+    (written,) = loaded(declared(kind="ollama", keys=["env:OLLAMA_API_KEY"]), cloud).providers
+    assert secrets(written) == ("key-of-the-cloud",)
+
+
+@pytest.mark.parametrize("kind", ["vllm", "llamacpp"])
 def test_a_server_of_ones_own_needs_no_key_and_gets_the_one_there_is(kind):
     (provider,) = loaded(declared(kind=kind), {}).providers
     assert (provider.base_url, secrets(provider)) == (KINDS[kind].url, ())
@@ -181,6 +227,26 @@ def test_azure_needs_an_address_and_knows_its_versions():
     assert loaded(declared(kind="azure", base_url=url, keys=["k" * 32])).providers[0].version == "v1"
     (said,) = problems(declared(kind="azure", base_url=url, keys=["k" * 32], version="2024"))
     assert said == 'provider.p.version: is "2024"; expected "v1", "preview" or a date such as "2024-10-21"'
+    assert problems(declared(kind="azure", base_url=url, keys=["k" * 32], version="2024-13-45")) == [
+        'provider.p.version: is "2024-13-45"; expected "v1", "preview" or a date such as "2024-10-21"'
+    ]
+    for version in ("latest", "2025-04-01-preview"):
+        assert loaded(declared(kind="azure", base_url=url, keys=["k" * 32], version=version)).providers[0].version
+
+
+def test_an_address_that_goes_on_to_a_deployment_is_refused():
+    url = "https://mine.openai.azure.com/openai/deployments/gpt"
+    (said,) = problems(declared(kind="azure", base_url=url, keys=["k" * 32]))
+    assert said == (
+        "provider.p.base_url: goes on to a deployment; end at the host: the model, or its `deployment`, says which"
+    )
+
+
+def test_a_version_of_anthropics_that_there_never_was_is_refused_with_the_nearest():
+    (said,) = problems(declared(kind="anthropic", keys=["sk-ant-secret"], version="2026-10-12"))
+    assert said == 'provider.p.version: is "2026-10-12"; did you mean "2026-10-21"?'
+    (said,) = problems(declared(kind="anthropic", keys=["sk-ant-secret"], version="v1"))
+    assert said == 'provider.p.version: is "v1"; expected one of "2023-06-01", "2026-10-21"'
 
 
 def test_a_deployment_elsewhere_is_refused():

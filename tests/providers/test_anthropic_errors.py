@@ -118,6 +118,7 @@ BY_WORDING = {
         (400, "temperature: Extra inputs are not permitted", UNSUPPORTED),
         (400, "This model does not support assistant message prefill.", UNSUPPORTED),
         (400, "`temperature` and `top_p` cannot both be specified for this model.", UNSUPPORTED),
+        (400, "`temperature` is deprecated for this model.", UNSUPPORTED),
         (400, "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens", UNSUPPORTED),
     ],
     "no room": [(500, "The upstream is overloaded.", OVERLOADED)],

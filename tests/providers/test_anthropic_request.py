@@ -78,8 +78,9 @@ def test_a_request_of_the_common_kind_loses_nothing(name):
 @pytest.mark.parametrize("name", LOSSY)
 def test_what_is_lost_is_told_and_not_sent(name, version):
     messages, wire = LOSSY[name]
-    losses = lost(messages, wire, version=version)
-    made = body(messages, wire, version=version)
+    model = OLDER if version == OLD else SONNET
+    losses = lost(messages, wire, version=version, model=model)
+    made = body(messages, wire, version=version, model=model)
     if name in ("temperature", "top_p") and version == OLD:
         assert losses == ()
         assert made[name] == wire[name]
@@ -271,8 +272,65 @@ class TestFields:
         assert paths(HELLO, wire, temperature=1) == []
 
     def test_a_temperature_above_one_is_sent_as_one(self):
-        assert body(temperature=1.7)["temperature"] == 1
-        assert paths(temperature=1.7) == ["temperature"]
+        assert body(temperature=1.7, model=OLDER)["temperature"] == 1
+        assert paths(temperature=1.7, model=OLDER) == ["temperature"]
+
+    @pytest.mark.parametrize("model", [SONNET, "claude-opus-4-7", "claude-opus-4-8-20260801", "claude-haiku-5"])
+    def test_models_that_refuse_sampling_parameters_are_sent_none_in_any_version(self, model):
+        wire = {"temperature": 0.5, "top_p": 0.9, "top_k": 4}
+        assert paths(HELLO, wire, model=model) == list(wire)
+        assert not body(HELLO, wire, model=model).keys() & wire.keys()
+
+    @pytest.mark.parametrize(
+        "model", ["claude-3-5-sonnet-20241022", "claude-opus-4-20250514", "claude-sonnet-4-0", "of-a-proxy"]
+    )
+    def test_older_models_take_both_and_of_an_unknown_one_its_server_tells(self, model):
+        wire = {"temperature": 0.5, "top_p": 0.9, "top_k": 4}
+        assert paths(HELLO, wire, model=model) == []
+        assert wire.items() <= body(HELLO, wire, model=model).items()
+
+    @pytest.mark.parametrize(
+        ("wire", "taken", "told"),
+        [
+            ({"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5}, ["top_p"]),
+            ({"temperature": 1, "top_p": 0.9}, {"top_p": 0.9}, []),
+            ({"temperature": 0.5, "top_p": 1}, {"temperature": 0.5}, []),
+            ({"top_p": 0.9}, {"top_p": 0.9}, []),
+            ({"temperature": None, "top_p": 0.9}, {"top_p": 0.9}, []),
+        ],
+    )
+    @pytest.mark.parametrize("model", [OLDER, "claude-opus-4-1-20250805", "claude-sonnet-4-6", "claude-haiku-4-5"])
+    def test_a_model_that_takes_one_of_them_is_sent_one(self, model, wire, taken, told):
+        made = body(HELLO, wire, model=model)
+        assert {name: made[name] for name in ("temperature", "top_p") if name in made} == taken
+        assert paths(HELLO, wire, model=model) == told
+
+    @pytest.mark.parametrize(("version", "model"), [(NEW, OLDER), (OLD, SONNET)])
+    def test_what_is_done_anyway_is_no_loss_where_it_may_not_be_said(self, version, model):
+        wire = {"temperature": 1.0, "top_p": 1}
+        assert paths(HELLO, wire, version=version, model=model) == []
+        assert not body(HELLO, wire, version=version, model=model).keys() & wire.keys()
+
+    def test_a_system_prompt_alone_is_answered(self):
+        made = body([{"role": "system", "content": "Say hello."}])
+        assert made["system"] == "Say hello."
+        assert made["messages"] == [{"role": "user", "content": [{"type": "text", "text": "."}]}]
+
+    def test_a_document_of_the_assistants_is_never_sent_to_the_version_that_refuses_it(self):
+        paper = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
+        talk = [*HELLO, {"role": "assistant", "content": None, "anthropic_content": [paper]}, *HELLO]
+        (loss,) = lost(talk, version=NEW)
+        assert (loss.path, loss.needed) == ("messages", True)
+        assert lost(talk, version=OLD) == ()
+        looked = [{"role": "user", "content": [paper]}]
+        assert lost(looked, version=NEW) == ()
+
+    def test_where_nobody_sets_a_limit_there_is_room_beside_a_budget_of_the_callers(self):
+        wire = {"thinking": {"type": "enabled", "budget_tokens": 10_000}}
+        assert body(HELLO, wire, model=OLDER)["max_tokens"] == 14_096
+        assert body(HELLO, wire, model=OLDER, limit=12_000)["max_tokens"] == 12_000
+        for odd in ("much", True, -1, None):
+            assert body(HELLO, {"thinking": {"budget_tokens": odd}}, model=OLDER)["max_tokens"] == 4096
 
     def test_structured_outputs(self):
         assert body(response_format=JSON_SCHEMA)["output_config"] == {

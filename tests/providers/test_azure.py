@@ -126,6 +126,16 @@ def test_a_limit_has_the_name_its_version_knows(version, model, field):
     assert made[field] == 9
 
 
+@pytest.mark.parametrize("version", ["v1", DATED])
+def test_hints_for_anothers_cache_are_left_out_whatever_the_version(version):
+    mark = {"cache_control": {"type": "ephemeral"}}
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {}}}
+    talk = [{"role": "user", "content": [{"type": "text", "text": "Hello", **mark}]}]
+    body = json.loads(encoded(Request("chat", talk, {"tools": [{**tool, **mark}]}), version=version).body)
+    assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
+    assert body["tools"] == [tool]
+
+
 def test_an_old_version_is_not_asked_for_usage_in_a_stream():
     assert "stream_options" not in json.loads(encoded(version="2024-06-01", stream=True).body)
     assert json.loads(encoded(version=DATED, stream=True).body)["stream_options"] == {"include_usage": True}

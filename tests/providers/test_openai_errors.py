@@ -137,7 +137,6 @@ BY_CODE = {
     "capacity_exceeded": (498, openai("capacity_exceeded", type_="over_capacity"), THROTTLED),
     "1300": (429, flat("1300", "Rate limit exceeded", "rate_limited") | {"raw_status_code": 429}, THROTTLED),
     "1500": (400, flat("1500", "Invalid model: mistral-huge", "invalid_model"), UNSUPPORTED),
-    "3051": (400, flat("3051", "Prompt contains 40000 tokens, too large", "invalid_request_error"), TOO_LONG),
     "extra_forbidden": (
         422,
         {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]},
@@ -230,6 +229,7 @@ HTML = "<html><head><title>{}</title></head><body><center>nginx</center></body><
 # wording -> the same; neither code nor type tells
 BY_WORDING = {
     "the context is full": [
+        (400, flat("3051", "Prompt contains 40000 tokens, too large", "invalid_request_error"), TOO_LONG),
         (400, flat(400, "This model's maximum context length is 8192 tokens.", "BadRequestError"), TOO_LONG),
         (400, openai(400, "However, the model's context length is only 1024 tokens", "BadRequestError"), TOO_LONG),
         (400, openai(None, "prefill 744 tokens exceed n_ctx_per_seq"), TOO_LONG),
@@ -299,6 +299,24 @@ BY_WORDING = {
     ],
     "a feature it lacks": [
         (400, flat(400, "Tool calling is not supported for this model", "BadRequestError"), UNSUPPORTED),
+        (
+            400,
+            openai(
+                None, "Failed to deserialize the JSON body: messages[0]: unknown variant `image_url`, expected `text`"
+            ),
+            UNSUPPORTED,
+        ),
+        # Mistral's code 3051 is of any argument: a prompt too long has it too.
+        (
+            400,
+            flat("3051", "reasoning_effort='medium' is not supported for this model.", "invalid_request_invalid_args"),
+            UNSUPPORTED,
+        ),
+        (
+            400,
+            flat("3051", "Reasoning prompt mode is not enabled for this model", "invalid_request_invalid_args"),
+            UNSUPPORTED,
+        ),
         (
             422,
             {"message": {"detail": [{"type": "x", "msg": "Extra inputs are not permitted"}]}},

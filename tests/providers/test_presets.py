@@ -68,6 +68,50 @@ def only_messages(kind, messages, **wire):
 
 # --- every preset ------------------------------------------------------------------------------
 
+OWN = {
+    "audio": {"voice": "alloy", "format": "wav"}, "modalities": ["text", "audio"], "moderation": {"model": "m"},
+    "verbosity": "low", "web_search_options": {}, "logit_bias": {"50256": -100}, "n": 2, "seed": 7,
+    "service_tier": "flex", "logprobs": True, "top_logprobs": 2, "parallel_tool_calls": False,
+}  # fmt: skip
+"""Fields of OpenAI's that ask for something, and what asks for it."""
+SPEECH = ["audio", "modalities", "moderation", "verbosity", "web_search_options"]
+TOLD = {
+    "mistral": [*SPEECH, "logit_bias", "service_tier", "logprobs", "top_logprobs"],
+    "groq": [*SPEECH, "logit_bias", "n", "logprobs", "top_logprobs"],
+    "deepseek": [*SPEECH, "logit_bias", "n", "seed", "service_tier", "parallel_tool_calls"],
+    "openrouter": ["n"],
+    "vllm": [*SPEECH, "service_tier"],
+    "ollama": [*SPEECH, "logit_bias", "n", "service_tier", "parallel_tool_calls"],
+    "llamacpp": [*SPEECH, "service_tier"],
+}
+NOTED = ["store", "safety_identifier", "prompt_cache_options", "prompt_cache_retention"]
+UNSAID = {
+    "mistral": [*NOTED, "user"],
+    "groq": [*NOTED, "prediction"],
+    "deepseek": [*NOTED, "metadata", "prediction", "prompt_cache_key"],
+    "openrouter": NOTED,
+    "vllm": [*NOTED, "metadata", "prediction"],
+    "ollama": [*NOTED, "metadata", "prediction", "prompt_cache_key", "user"],
+    "llamacpp": [*NOTED, "metadata", "prediction", "prompt_cache_key", "user"],
+}
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+def test_each_field_of_openais_own_is_sent_or_told_as_its_server_has_it(kind):
+    for name, value in OWN.items():
+        alone = asked(HELLO, {name: value})
+        assert [loss.path for loss in lost(kind, alone)] == ([name] if name in TOLD[kind] else []), name
+        there = "random_seed" if (kind, name) == ("mistral", "seed") else name
+        assert (there in sent(kind, alone)) is (name not in TOLD[kind]), name
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+def test_what_changes_no_answer_is_left_out_without_a_word_where_it_is_not_known(kind):
+    for name in (*NOTED, "metadata", "prediction", "prompt_cache_key", "user"):
+        alone = asked(HELLO, {name: "x"})
+        assert lost(kind, alone) == ()
+        assert (name in sent(kind, alone)) is (name not in UNSAID[kind]), name
+
 
 @pytest.mark.parametrize("kind", PRESETS)
 @pytest.mark.parametrize("name", REQUESTS)
@@ -315,6 +359,62 @@ def test_groq_is_sent_no_thoughts_under_anothers_name():
     assert only_messages("groq", talk)[0] == {"role": "assistant", "content": "Hi", "reasoning": "So"}
 
 
+@pytest.mark.parametrize("kind", ["groq", "mistral"])
+def test_strict_servers_are_sent_no_marks_for_the_cache(kind):
+    mark = {"cache_control": {"type": "ephemeral"}}
+    looked = [{"type": "text", "text": "Look.", **mark}, image(f"data:image/png;base64,{PNG}")]
+    talk = [{"role": "user", "content": looked}, CALLS, {**RESULTS[0], **mark}, *RESULTS[1:]]
+    request = asked(talk, tools=[{**TOOLS[0], **mark}])
+    before = copy.deepcopy(request.messages)
+    body = sent(kind, request)
+    assert "cache_control" not in json.dumps(body)
+    assert body["tools"] == [TOOLS[0]]
+    assert lost(kind, request) == ()
+    assert request.messages == before
+
+
+def test_marks_for_the_cache_are_sent_on_by_openrouter():
+    part = {"type": "text", "text": "Long.", "cache_control": {"type": "ephemeral"}}
+    assert only_messages("openrouter", user(part)) == user(part)
+
+
+@pytest.mark.parametrize("kind", ["groq", "mistral"])
+def test_an_answer_as_openais_sdk_writes_it_down_is_taken_by_strict_servers(kind):
+    dumped = {
+        "role": "assistant", "content": None, "refusal": None, "annotations": [], "audio": None, "function_call": None,
+        "tool_calls": CALLS["tool_calls"],
+    }  # fmt: skip
+    dumped["reasoning_details"] = [{"type": "reasoning.text", "text": "of another server"}]
+    request = asked([ASKED, dumped, *RESULTS], tool_choice=None, reasoning_effort=None)
+    assert lost(kind, request) == ()
+    body = sent(kind, request)
+    assert set(body["messages"][1]) == {"role", "content", "tool_calls"}
+    assert set(body) == {"model", "messages"}
+    spoken = asked([*HELLO, {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}, *HELLO])
+    assert [loss.path for loss in lost(kind, spoken)] == ["messages[1].audio"]
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+def test_a_refusal_in_parts_is_said_as_text(kind):
+    talk = [*HELLO, {"role": "assistant", "content": [{"type": "refusal", "refusal": "I won't."}]}, *HELLO]
+    content = only_messages(kind, talk)[1]["content"]
+    assert content in ("I won't.", [{"type": "text", "text": "I won't."}])
+
+
+def test_groq_is_told_no_speakers_and_keeps_the_name_of_a_tool():
+    talk = [{"role": "user", "name": "Ann", "content": "Hello"}, {"role": "tool", "name": "f", "content": "noon"}]
+    assert lost("groq", asked(talk)) == (Loss("messages[0].name", "400 if supplied"),)
+    assert only_messages("groq", talk) == [{"role": "user", "content": "Hello"}, talk[1]]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PRESETS if kind != "openrouter"])
+def test_a_document_is_never_left_out_where_none_is_read(kind):
+    paper = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjcK"}}
+    (loss,) = lost(kind, asked(user(paper)))
+    assert (loss.path, loss.needed) == ("messages[0].content[0]", True)
+    assert lost("openrouter", asked(user(paper))) == ()
+
+
 def test_deepseek_takes_json_in_place_of_a_schema_where_the_prompt_says_so():
     talk = [{"role": "user", "content": [{"type": "text", "text": "As JSON, please."}]}]
     request = asked(talk, response_format=JSON_SCHEMA)
@@ -331,9 +431,37 @@ def test_deepseek_hears_efforts_it_knows(said, heard):
     assert sent("deepseek", asked(reasoning_effort=said))["reasoning_effort"] == heard
 
 
-def test_deepseek_reads_no_pictures():
-    (loss,) = lost("deepseek", asked(user(image("https://a.test/x.jpg"))))
-    assert loss == Loss("messages[0].content[0]", "it reads text alone", needed=True)
+def test_deepseek_does_not_think_where_no_effort_is_asked_for():
+    request = asked(reasoning_effort="none")
+    assert lost("deepseek", request) == ()
+    assert sent("deepseek", request) == {"model": "m", "messages": HELLO, "thinking": {"type": "disabled"}}
+    own = sent("deepseek", asked(reasoning_effort="none", thinking={"type": "enabled"}))
+    assert own == {"model": "m", "messages": HELLO, "thinking": {"type": "enabled"}}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_time"}}])
+def test_deepseek_does_not_think_where_a_call_is_forced(choice):
+    forced = asked(tools=TOOLS, tool_choice=choice)
+    assert lost("deepseek", forced) == ()
+    made = sent("deepseek", forced)
+    assert (made["tool_choice"], made["thinking"]) == (choice, {"type": "disabled"})
+    effort = asked(tools=TOOLS, tool_choice=choice, reasoning_effort="high")
+    assert [loss.path for loss in lost("deepseek", effort)] == ["reasoning_effort"]
+    assert "reasoning_effort" not in sent("deepseek", effort)
+    assert lost("deepseek", asked(tools=TOOLS, tool_choice=choice, reasoning_effort="none")) == ()
+    own = {"thinking": {"type": "enabled"}}
+    assert sent("deepseek", asked(tools=TOOLS, tool_choice=choice, **own))["thinking"] == own["thinking"]
+    for free in ("auto", "none"):
+        assert "thinking" not in sent("deepseek", asked(tools=TOOLS, tool_choice=free))
+    assert "thinking" not in sent("deepseek", asked(tool_choice=choice))
+
+
+def test_deepseek_sees_pictures_and_hears_nothing():
+    talk = user({"type": "text", "text": "What?"}, image(f"data:image/png;base64,{PNG}"))
+    assert lost("deepseek", asked(talk)) == ()
+    assert only_messages("deepseek", talk) == talk
+    (loss,) = lost("deepseek", asked(user({"type": "input_audio", "input_audio": {"data": PNG, "format": "wav"}})))
+    assert loss == Loss("messages[0].content[0]", "it reads text and pictures", needed=True)
 
 
 def test_reasoning_goes_back_to_deepseek_with_the_calls_it_led_to_and_to_nobody_else():
@@ -355,6 +483,51 @@ def test_reasoning_goes_back_to_deepseek_with_the_calls_it_led_to_and_to_nobody_
         assert back == {**said, "reasoning_content": "I need the time."}
         for other in ("openai", "groq", "mistral", "vllm"):
             assert "I need the time." not in json.dumps(only_messages(other, talk))
+
+
+SIGNED = [
+    {"type": "reasoning.text", "text": "I need the time.", "signature": "c2ln", "format": "g-v1", "index": 0},
+    {"type": "reasoning.encrypted", "data": "b3BhcXVl", "id": "c", "format": "g-v1", "index": 1},
+]
+
+
+def _streamed(*deltas):
+    decoder = REGISTRY["openrouter"].stream_decoder(200, SSE)
+    call = piece(tool_delta(0, id="c", name="get_time", arguments="{}"))
+    decoder.feed(stream(*(piece({"reasoning_details": its}) for its in deltas), call, piece(finish="tool_calls")))
+    return decoder.answer()
+
+
+def test_signed_reasoning_goes_back_to_openrouter_with_the_calls_it_led_to_and_to_nobody_else():
+    calls = [{"id": "c", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}]
+    whole = REGISTRY["openrouter"].decode(200, {}, json.dumps(completion(
+        {"content": None, "reasoning_details": SIGNED, "tool_calls": calls}, finish="tool_calls"
+    )).encode())  # fmt: skip
+    streamed = _streamed(
+        [{"type": "reasoning.text", "text": "I need ", "signature": None, "format": "g-v1", "index": 0}],
+        [{"type": "reasoning.text", "text": "the time.", "signature": "c2ln", "format": "g-v1", "index": 0}],
+        [SIGNED[1]],
+    )
+    for answer in (whole, streamed):
+        message = {"role": "assistant", "content": None, "tool_calls": calls, **answer.extras}
+        talk = [*HELLO, message, {"role": "tool", "tool_call_id": "c", "content": "noon"}]
+        back = only_messages("openrouter", talk)[1]
+        assert back == {"role": "assistant", "content": None, "tool_calls": calls, "reasoning_details": SIGNED}
+        for other in ("openai", "groq", "mistral", "vllm", "deepseek"):
+            assert "b3BhcXVl" not in json.dumps(only_messages(other, talk))
+
+
+def test_signed_reasoning_that_the_caller_kept_themselves_wins():
+    kept = {**CALLS, "reasoning_details": SIGNED, "reasoning_given_back": "of another server"}
+    assert only_messages("openrouter", [ASKED, kept, *RESULTS])[1] == {**CALLS, "reasoning_details": SIGNED}
+
+
+@pytest.mark.parametrize("odd", [None, "text", {}, [None, "a", 1], []])
+def test_reasoning_of_no_known_shape_is_not_given_back(odd):
+    assert _streamed(odd).extras is None
+    calls = [{"id": "c", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}]
+    body = json.dumps(completion({"reasoning_details": odd, "tool_calls": calls}, finish="tool_calls")).encode()
+    assert REGISTRY["openrouter"].decode(200, {}, body).extras is None
 
 
 def test_a_call_that_another_made_goes_to_deepseek_with_an_empty_thought():

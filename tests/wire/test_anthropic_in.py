@@ -63,7 +63,8 @@ def to_openai(body):
 
 LOSSLESS = {
     "plain": asked(),
-    "sampling": asked(temperature=0.2, top_p=0.9, top_k=5, stop_sequences=["END"], service_tier="standard_only"),
+    "sampling": asked(model="claude-opus-4-0", temperature=0.2, top_p=0.9, top_k=5, stop_sequences=["END"],
+                      service_tier="standard_only"),
     "system": asked(system="Be brief."),
     "system in blocks": asked(system=[text("Long.", cache_control=CACHED), text("Short.")]),
     "user": asked(metadata={"user_id": "u1"}, stream=True),

@@ -26,7 +26,7 @@ from resilio.config.kinds.quirks import (
     VLLM_QUIRKS,
 )
 
-__all__ = ["KINDS", "PREFIXES", "Do", "Kind", "Quirk", "kind_at"]
+__all__ = ["AZURE_HOSTS", "KINDS", "PREFIXES", "Do", "Kind", "Quirk", "kind_at"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +43,12 @@ class Kind:
     """Where its key is by convention, most usual first."""
     needs_key: bool = True
     own_server: bool = False
-    """Everybody has one of their own, so its key goes to whatever `base_url` says; else to the host of `url` alone."""
+    """Everybody has one of their own, so its key goes to whatever `base_url` says; else to one host alone."""
+    key_url: str = ""
+    """Where that host is, if not at `url`: the key of Ollama's cloud is no business of a server of one's own."""
     url_variables: tuple[str, ...] = ()
-    """Where its address is by convention, for names such as ``azure/my-deployment`` that say no URL."""
+    """Where its address is by convention, for names such as ``azure/my-deployment`` that say no URL; each beside the
+    variable of the key for that address, at the same place in `key_variables`."""
     version: str = ""
     """Of the API, unless one is written; empty: it has none."""
     version_variables: tuple[str, ...] = ()
@@ -66,8 +69,8 @@ class Kind:
 
         A key never goes to a host it was not made for: kind `openai` with the URL of somebody's proxy gets none.
         """
-        given, own = urlsplit(base_url.lower()), urlsplit(self.url)
-        return self.own_server or not base_url or (given.scheme, given.netloc) == (own.scheme, own.netloc)
+        given, own = urlsplit(base_url.lower()), urlsplit(self.key_url or self.url)
+        return self.own_server or (given.scheme, given.netloc) == (own.scheme, own.netloc)
 
 
 _CHAT: Final = "OpenAI chat completions"
@@ -95,17 +98,17 @@ _ROWS: Final = (
          key_variables=("GROQ_API_KEY",), example="openai/gpt-oss-120b", embeddings=False, caching="automatic",
          quirks=GROQ_QUIRKS),
     Kind(name="deepseek", title="DeepSeek", format=_CHAT, url="https://api.deepseek.com",
-         key_variables=("DEEPSEEK_API_KEY",), example="deepseek-chat", embeddings=False, caching="automatic",
+         key_variables=("DEEPSEEK_API_KEY",), example="deepseek-flash", embeddings=False, caching="automatic",
          quirks=DEEPSEEK_QUIRKS),
     Kind(name="openrouter", title="OpenRouter", format=_CHAT, url="https://openrouter.ai/api/v1",
          key_variables=("OPENROUTER_API_KEY",), example="meta-llama/llama-3.3-70b-instruct",
          caching="automatic, or marked", quirks=OPENROUTER_QUIRKS),
     Kind(name="vllm", title="vLLM", format=_CHAT, url="http://localhost:8000/v1",
-         key_variables=("VLLM_API_KEY", "HOSTED_VLLM_API_KEY"), needs_key=False, own_server=True,
+         key_variables=("HOSTED_VLLM_API_KEY", "VLLM_API_KEY"), needs_key=False, own_server=True,
          url_variables=("HOSTED_VLLM_API_BASE",), synonyms=("hosted_vllm",),
          example="meta-llama/Llama-3.3-70B-Instruct", caching="automatic", quirks=VLLM_QUIRKS),
     Kind(name="ollama", title="Ollama", format=_CHAT, url="http://localhost:11434/v1",
-         key_variables=("OLLAMA_API_KEY",), needs_key=False, own_server=True, synonyms=("ollama_chat",),
+         key_variables=("OLLAMA_API_KEY",), needs_key=False, key_url="https://ollama.com/v1", synonyms=("ollama_chat",),
          example="llama3:8b", caching="automatic",
          quirks=OLLAMA_QUIRKS),
     Kind(name="llamacpp", title="llama.cpp", format=_CHAT, url="http://localhost:8080/v1",
@@ -125,9 +128,15 @@ PREFIXES: Final[Mapping[str, Kind]] = MappingProxyType(
 """What may stand before the first "/" of a model's name, and the kind it means."""
 
 
+AZURE_HOSTS: Final = (
+    ".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us",
+)  # fmt: skip
+"""How the hosts of Azure's OpenAI end."""
+
+
 def kind_at(url: str) -> Kind | None:
     """The kind of a server with quirks that is at this address by all that is known; None: nothing is."""
     parts = urlsplit(url.lower())
-    if (parts.hostname or "").endswith((".openai.azure.com", ".cognitiveservices.azure.com")):
+    if (parts.hostname or "").endswith(AZURE_HOSTS):
         return KINDS["azure"]
     return next((its for its in _ROWS if its.quirks and its.url and urlsplit(its.url).netloc == parts.netloc), None)

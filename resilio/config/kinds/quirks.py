@@ -27,10 +27,14 @@ _MISTRAL_API: Final = "https://docs.mistral.ai/api (ChatCompletionRequest) and t
 _MISTRAL_STRICT: Final = "https://github.com/Gitlawb/openclaude/issues/739: 422 extra_forbidden"
 _MISTRAL_THOUGHTS: Final = "https://github.com/charmbracelet/crush/issues/1590: extra_forbidden"
 _GROQ: Final = "https://console.groq.com/docs/openai: 400 if supplied"
+_GROQ_STRICT: Final = "property 'cache_control' is unsupported: Groq, as many report"
+_GROQ_NULLS: Final = "https://github.com/BerriAI/litellm/issues/5839: Value is not nullable"
 _GROQ_THOUGHTS: Final = "https://github.com/agentjido/req_llm/issues/772: property 'reasoning_content' is unsupported"
 _DEEPSEEK: Final = "https://api-docs.deepseek.com/api/create-chat-completion"
 _DEEPSEEK_THINKING: Final = "https://api-docs.deepseek.com/guides/thinking_mode"
-_DEEPSEEK_TEXT: Final = "https://github.com/DayuanJiang/next-ai-draw-io/pull/326: unknown variant image_url"
+_DEEPSEEK_PICTURES: Final = (
+    "https://api-docs.deepseek.com/zh-cn/guides/vision: deepseek-flash sees, deepseek-v4-pro does not"
+)
 _OLLAMA: Final = "https://docs.ollama.com/api/openai-compatibility"
 _LLAMACPP: Final = "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md"
 _VLLM: Final = "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html"
@@ -90,6 +94,11 @@ MISTRAL_QUIRKS: Final = (
     )),
     Quirk(Do.MESSAGE, "reasoning_content", source=_MISTRAL_THOUGHTS),
     Quirk(Do.MESSAGE, "reasoning", source=_MISTRAL_THOUGHTS),
+    Quirk(Do.MESSAGE, "reasoning_details", source=_MISTRAL_THOUGHTS),
+    Quirk(Do.MESSAGE, "annotations", source=_MISTRAL_STRICT),
+    Quirk(Do.MESSAGE, "audio", why="an answer that was spoken cannot be referred to", source=_MISTRAL_STRICT),
+    Quirk(Do.NULLS, "null", why="what is null is left out, but for content", source=_MISTRAL_STRICT),
+    Quirk(Do.MARKS, "cache_control", why="left out of messages, parts and tools", source=_MISTRAL_STRICT),
     Quirk(Do.CALL_IDS, "tool_calls[].id", why="nine letters and digits; others are replaced by such", source=(
         "400: Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9 (mistral-common's validator)"
     )),
@@ -118,6 +127,11 @@ GROQ_QUIRKS: Final = (
     )),
     Quirk(Do.MESSAGE, "name", why="400 if supplied", source=_GROQ),
     Quirk(Do.MESSAGE, "reasoning_content", source=_GROQ_THOUGHTS),
+    Quirk(Do.MESSAGE, "reasoning_details", source=_GROQ_THOUGHTS),
+    Quirk(Do.MESSAGE, "annotations", source="400: property 'annotations' is unsupported, of OpenAI's own messages"),
+    Quirk(Do.MESSAGE, "audio", why="an answer that was spoken cannot be referred to", source=_GROQ),
+    Quirk(Do.NULLS, "null", why="what is null is left out, but for content", source=_GROQ_NULLS),
+    Quirk(Do.MARKS, "cache_control", why="left out of messages, parts and tools", source=_GROQ_STRICT),
     *_parts("pictures alone are read", "https://console.groq.com/docs/vision", "input_audio", "file"),
     Quirk(Do.READ, "status 498", why="the flex tier has no capacity: throttled", source=(
         "https://console.groq.com/docs/errors"
@@ -138,12 +152,17 @@ DEEPSEEK_QUIRKS: Final = (
     Quirk(Do.SCHEMA, "response_format", why="no schema is taken; sent as json_object if the prompt says JSON", source=(
         "https://api-docs.deepseek.com/guides/json_mode"
     )),
-    *_parts("it reads text alone", _DEEPSEEK_TEXT,
-            "image_url", "input_audio", "file"),
+    *_parts("it reads text and pictures", _DEEPSEEK_PICTURES, "input_audio", "file"),
     Quirk(Do.FLAT, "content", why="parts that are all text are sent as one text", source=(
         "https://github.com/QwenLM/qwen-code/pull/2320: 400 invalid type: sequence, expected a string"
     )),
     Quirk(Do.GIVE_BACK, "reasoning_content", why="comes back with the tool calls it led to, or 400", source=(
+        _DEEPSEEK_THINKING
+    )),
+    Quirk(Do.CALM, "tool_choice", "thinking", why="a call that is forced excludes thinking; it is turned off", source=(
+        "https://github.com/deepseek-ai/DeepSeek-V3/issues/1376: 400 Thinking mode does not support this tool_choice"
+    )),
+    Quirk(Do.OFF, "reasoning_effort", "thinking", keeps=("none",), why="none is sent as thinking, disabled", source=(
         _DEEPSEEK_THINKING
     )),
     Quirk(Do.SAY, "reasoning_effort", "low", keeps=("minimal",), source=_DEEPSEEK_THINKING),
@@ -158,6 +177,9 @@ OPENROUTER_QUIRKS: Final = (
     *_SHARED,
     *_lacks("one answer a request", _OPENROUTER, "n"),
     *_hints(_OPENROUTER, *_OPENAI_HINTS),
+    Quirk(Do.DETAILS, "reasoning_details", why="come back with the tool calls they led to, or 400 of Gemini", source=(
+        "https://openrouter.ai/docs/guides/best-practices/reasoning-tokens#preserving-reasoning-blocks"
+    )),
     Quirk(Do.READ, "reasoning", why="reasoning, beside reasoning_details", source=(
         "https://openrouter.ai/docs/use-cases/reasoning-tokens"
     )),

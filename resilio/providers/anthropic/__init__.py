@@ -16,7 +16,7 @@ from resilio.providers.anthropic.answer import decode_answer
 from resilio.providers.anthropic.caching import with_breakpoints
 from resilio.providers.anthropic.faults import FAULTS
 from resilio.providers.anthropic.models import cache_minimum
-from resilio.providers.anthropic.request import DEFAULT_MAX_TOKENS, endpoint, request_headers, translate
+from resilio.providers.anthropic.request import default_limit, endpoint, request_headers, translate
 from resilio.providers.anthropic.stream import AnthropicStreamDecoder
 from resilio.providers.classify import error_of_response
 from resilio.providers.demand import estimate_tokens, needs
@@ -74,7 +74,7 @@ class AnthropicCodec:
         """Once a request and target; what is returned is shared, and not to be changed."""
         if limit is None:
             model = self._models.get(target.model)
-            limit = (model.max_output_tokens if model is not None else None) or DEFAULT_MAX_TOKENS
+            limit = (model.max_output_tokens if model is not None else None) or default_limit(request.wire)
         key = (self.kind, self.version, target.model, limit)
         found: tuple[dict[str, Any], tuple[Loss, ...]] | None = request.translations.get(key)
         if found is None:

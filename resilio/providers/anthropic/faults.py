@@ -118,6 +118,7 @@ WORDINGS: Final = (
     wording(
         "a feature it lacks",
         r"(?:not|n't) support|unsupported|extra inputs are not permitted|cannot both be specified|not available"
+        r"|deprecated for this model"
         r"|maximum allowed number of output tokens|unexpected value.{0,20}anthropic-beta",
         {Cls.CALLER},
         Cls.UNSUPPORTED,

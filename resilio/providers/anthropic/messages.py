@@ -25,7 +25,8 @@ _OWN_BLOCKS: Final = frozenset({"image", "document", "search_result", "container
 _THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
 _HINTS: Final = ("cache_control", "citations", "title", "context")
 _STAND_IN: Final = "."
-"""The user's turn before a conversation that the assistant begins: it may not be empty."""
+"""The user's turn before a conversation that the assistant begins, or that is a system prompt alone: there has to be
+one, and it may not be empty."""
 
 
 class Conversation:
@@ -95,7 +96,8 @@ def read_conversation(messages: Sequence[Message]) -> Conversation:
 
 def _put_in_order(made: Conversation) -> None:
     """The user begins; results of tools come first in their turn; a last turn to continue has no blank at its end."""
-    if made.messages and made.messages[0]["role"] == "assistant":
+    begins = made.messages[0]["role"] if made.messages else "assistant" if made.system else ""
+    if begins == "assistant":
         made.messages.insert(0, {"role": "user", "content": [{"type": "text", "text": _STAND_IN}]})
     for message in made.messages:
         if message["role"] == "user":

@@ -9,11 +9,21 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["answers_by_tool", "cache_minimum", "takes_sampling", "thinks", "thinks_on_budget"]
+__all__ = [
+    "answers_by_tool",
+    "cache_minimum",
+    "samples",
+    "samples_by_one",
+    "takes_sampling",
+    "thinks",
+    "thinks_on_budget",
+]
 
 _NO_THINKING: Final = re.compile(r"claude-(?:2|instant|3-(?:opus|sonnet|haiku|5-))")
 _BY_TOOL: Final = re.compile(r"claude-(?:2|instant|3|(?:opus|sonnet)-4-(?:[01](?!\d)|20)|4-)")
 _BUDGET: Final = re.compile(_BY_TOOL.pattern + r"|claude-(?:opus|sonnet|haiku)-4-5")
+_NO_SAMPLING: Final = re.compile(r"(?:opus|sonnet|haiku)-(?:4-[789]|[5-9])")
+_ONE_SAMPLER: Final = re.compile(r"(?:opus-4-[156]|sonnet-4-[56]|haiku-4-5)(?!\d)")
 
 _MINIMA: Final = (
     (re.compile(r"(?:opus|fable|mythos)-5"), 512),
@@ -34,6 +44,16 @@ NO_SAMPLING_FROM: Final = "2026-10-21"
 def takes_sampling(version: str) -> bool:
     """Whether this API version knows sampling parameters; versions are dates."""
     return version < NO_SAMPLING_FROM
+
+
+def samples(model: str) -> bool:
+    """Whether it takes sampling parameters: from Opus 4.7 on no model does, at values other than the defaults."""
+    return _NO_SAMPLING.search(model) is None
+
+
+def samples_by_one(model: str) -> bool:
+    """Whether it takes only one of `temperature` and `top_p`: models from Opus 4.1 on."""
+    return _ONE_SAMPLER.search(model) is not None
 
 
 def answers_by_tool(model: str) -> bool:

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from resilio.models import Loss, Request
 from resilio.providers.anthropic.messages import Conversation, read_conversation
-from resilio.providers.anthropic.models import answers_by_tool, takes_sampling
+from resilio.providers.anthropic.models import answers_by_tool, samples, samples_by_one, takes_sampling
 from resilio.providers.anthropic.thinking import add_thinking
 from resilio.providers.conversation import ANTHROPIC_FIELDS
 from resilio.providers.demand import KEPT_THERE, bound
 from resilio.providers.tools import Function, asked_format, choice, output_limit, tools
 
-__all__ = ["ANSWER_TOOL", "DEFAULT_MAX_TOKENS", "endpoint", "request_headers", "translate"]
+__all__ = ["ANSWER_TOOL", "DEFAULT_MAX_TOKENS", "default_limit", "endpoint", "request_headers", "translate"]
 
 ANSWER_TOOL: Final = "resilio_answer"
 """The tool that a model without structured outputs is made to call; its input is the answer's text."""
@@ -85,10 +85,26 @@ def translate(request: Request, model: str, version: str, max_tokens: int) -> tu
             talk.losses.append(Loss("service_tier", f"there is no tier {wire['service_tier']!r}"))
         else:
             body["service_tier"] = tier
+    _refuse_documents(talk, version)
     add_thinking(body, wire, model, talk, forced=forced)
-    _add_sampling(body, wire, version, talk.losses)
+    _add_sampling(body, wire, model, version, talk.losses)
     talk.losses.extend(_unknown(wire))
     return body, tuple(talk.losses)
+
+
+def _refuse_documents(talk: Conversation, version: str) -> None:
+    """The newer version answers 400 to what the older one let stand in the assistant's turns."""
+    blocks = (block for turn in talk.messages if turn["role"] == "assistant" for block in turn["content"])
+    if not takes_sampling(version) and any(block["type"] == "document" for block in blocks):
+        why = f"version {version} of the API takes no document in the assistant's turns"
+        talk.losses.append(Loss("messages", why, needed=True))
+
+
+def default_limit(wire: Mapping[str, Any]) -> int:
+    """`max_tokens` where nobody says: with room for an answer beside the thinking that the caller has asked for."""
+    thinking = wire.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
+    return DEFAULT_MAX_TOKENS + (budget if type(budget) is int and budget > 0 else 0)
 
 
 def _own_words(wire: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -211,21 +227,31 @@ def _add_user(body: dict[str, Any], wire: Mapping[str, Any]) -> None:
         body["metadata"] = {"user_id": str(user)}
 
 
-def _add_sampling(body: dict[str, Any], wire: Mapping[str, Any], version: str, losses: list[Loss]) -> None:
+def _add_sampling(body: dict[str, Any], wire: Mapping[str, Any], model: str, version: str, losses: list[Loss]) -> None:
+    """Temperature and its like, as far as version and model take them; at 1 they ask for what is done anyway."""
     thinking = isinstance(body.get("thinking"), Mapping) and body["thinking"].get("type") in ("enabled", "adaptive")
+    one = samples_by_one(model) and wire.get("temperature") is not None and wire.get("top_p") is not None
+    unsaid = "temperature" if one and wire["temperature"] == 1 else "top_p" if one else ""
     for name in ("temperature", "top_p", "top_k"):
         value = wire.get(name)
         if value is None:
             continue
         if not takes_sampling(version):
-            losses.append(Loss(name, f"version {version} of the API has no sampling parameters"))
-        elif thinking and not (name == "temperature" and value == 1):
-            losses.append(Loss(name, "a model that thinks samples as it likes"))
-        elif name == "temperature" and isinstance(value, int | float) and value > 1:
-            losses.append(Loss(name, "at most 1, and sent as 1"))
-            body[name] = 1
+            why = f"version {version} of the API has no sampling parameters"
+        elif not samples(model):
+            why = f"{model} takes no sampling parameters"
+        elif thinking:
+            why = "a model that thinks samples as it likes"
+        elif name == unsaid:
+            why = f"{model} takes one of temperature and top_p"
         else:
             body[name] = value
+            if name == "temperature" and isinstance(value, int | float) and value > 1:
+                losses.append(Loss(name, "at most 1, and sent as 1"))
+                body[name] = 1
+            continue
+        if value != 1 or name == "top_k":
+            losses.append(Loss(name, why))
 
 
 # --- where to ----------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class AzureCodec(OpenAICodec):
         deployment = self._deployment(target.model)
         field = self._limit_field(target.model)
         cache = target.prompt_cache == "auto"
-        body = body_of(request, deployment, base_url, stream, field, max_output_tokens, cache)
+        body = body_of(request, deployment, base_url, stream, field, max_output_tokens, cache, strict=True)
         if stream and self.version < _USAGE_FROM:
             body.pop("stream_options", None)
         return self._request(body, deployment, _CHAT, base_url, key, headers)

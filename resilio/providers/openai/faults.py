@@ -79,7 +79,6 @@ CODES: Final[Mapping[str, Cls]] = {
     # Mistral's numbers
     "1300": Cls.THROTTLED,
     "1500": Cls.UNSUPPORTED,
-    "3051": Cls.TOO_LONG,
     "extra_forbidden": Cls.UNSUPPORTED,
     # OpenRouter: `metadata.limit_source`, then `metadata.error_type`
     "openrouter_in_flight_budget": Cls.THROTTLED,
@@ -195,7 +194,7 @@ WORDINGS: Final = (
     wording(
         "the context is full",
         r"context (?:length|window|size|limit)|exceeds?.{0,20}n_ctx|prompt is too long|input is too long"
-        r"|when context the overflows|reduce the length of",
+        r"|when context the overflows|reduce the length of|prompt contains \d+ tokens",
         {Cls.CALLER, Cls.SERVER_ERROR},
         Cls.TOO_LONG,
         "vLLM, Groq, Mistral, llama.cpp, LM Studio",
@@ -252,11 +251,12 @@ WORDINGS: Final = (
     ),
     wording(
         "a feature it lacks",
-        r"(?:not|n't) support|unsupported|extra inputs are not permitted"
+        r"(?:not|n't) support|unsupported|unknown variant .image_url|not enabled for this model"
+        r"|extra inputs are not permitted"
         r"|unrecognized (?:request )?(?:argument|field)|reasoning_effort\W{0,3} must be one of",
         {Cls.CALLER},
         Cls.UNSUPPORTED,
-        "Mistral 422, vLLM 400, Groq 400",
+        "Mistral 422, vLLM 400, Groq 400, DeepSeek 400",
     ),
     wording(
         "started without it",

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from resilio.config.kinds import Do, Quirk
 from resilio.models import Loss, Message, Request
-from resilio.providers.conversation import GIVEN_BACK, walk
+from resilio.providers.conversation import GIVEN_BACK, walk, without_hints
 from resilio.providers.tools import Function, choice, tools
 
 __all__ = ["Quirks", "call_id"]
@@ -42,6 +42,7 @@ class Quirks:
     Attributes:
         usage_option: Whether a stream may be asked for usage (`stream_options`).
         gives_back: Whether reasoning has to come back with the calls it led to.
+        gives_details_back: Whether it has to as `reasoning_details`, signed.
     """
 
     def __init__(self, rows: Iterable[Quirk]) -> None:
@@ -70,6 +71,7 @@ class Quirks:
                     self._once[its] = row
         self.usage_option: Final = not any(row.do is Do.HINT for row in self._fields.get("stream_options", ()))
         self.gives_back: Final = Do.GIVE_BACK in self._once
+        self.gives_details_back: Final = Do.DETAILS in self._once
 
     def adapted(self, request: Request) -> tuple[Request, tuple[Loss, ...]]:
         """The request to write, perhaps `request` itself, and what of it is lost."""
@@ -89,6 +91,12 @@ class Quirks:
         made: dict[str, Any] = {}
         same = True
         for name, value in wire.items():
+            if value is None and Do.NULLS in self._once:
+                same = False
+                continue
+            if name == "tools" and Do.MARKS in self._once:
+                value = without_hints(value)
+                same = same and value is wire[name]
             rows = self._fields.get(name)
             if rows is None:
                 made[name] = value
@@ -102,6 +110,15 @@ class Quirks:
             if kept and not (renamed != name and wire.get(renamed) is not None):
                 made[renamed] = value
             same = same and kept and renamed == name and value is wire[name]
+        if (off := self._once.get(Do.OFF)) is not None and wire.get(off.field) in off.keeps:
+            del made[off.field]
+            made.setdefault(off.to, {"type": "disabled"})
+            same = False
+        if (calm := self._once.get(Do.CALM)) is not None and calm.to not in made and _forces(wire):
+            if made.pop("reasoning_effort", None) is not None:
+                losses.append(Loss("reasoning_effort", calm.why))
+            made[calm.to] = {"type": "disabled"}
+            same = False
         for index, tool in enumerate(_listed(wire.get("tools"))):
             if isinstance(tool, Mapping) and (odd := self._tools.get(str(tool.get("type")))) is not None:
                 losses.append(Loss(f"tools[{index}]", odd.why, needed=True))
@@ -149,6 +166,8 @@ class Quirks:
     # --- messages ----------------------------------------------------------------------------
 
     def _conversation(self, messages: Sequence[Message], losses: list[Loss]) -> Sequence[Message]:
+        if Do.MARKS in self._once:
+            messages = without_hints(messages)
         made = [self._message(message, f"messages[{index}]", losses) for index, message in enumerate(messages)]
         if Do.ORDER in self._once:
             made = _in_order(made)
@@ -175,7 +194,12 @@ class Quirks:
             new.update(_with_call_ids(message))
         if self.gives_back and role == "assistant" and message.get("tool_calls"):
             thought = message.get("reasoning_content")
-            new["reasoning_content"] = message.get(GIVEN_BACK) or "" if thought is None else thought
+            kept = message.get(GIVEN_BACK)
+            new["reasoning_content"] = (kept if isinstance(kept, str) else "") if thought is None else thought
+        if self.gives_details_back and message.get("reasoning_details") is None:
+            details = message.get(GIVEN_BACK)
+            if details and not isinstance(details, str):
+                new["reasoning_details"] = details
         left_out = [name for name in message if name in self._messages and not (name == "name" and role == "tool")]
         if "refusal" in message and Do.REFUSAL in self._once:
             left_out.append("refusal")
@@ -186,6 +210,8 @@ class Quirks:
             for name in left_out
             if (row := self._messages.get(name)) is not None and row.why and message[name] is not None
         ]
+        if Do.NULLS in self._once:
+            left_out += [name for name, value in message.items() if value is None and name != "content"]
         renamed = [name for name in message if name in self._renamed]
         if not (new or left_out or renamed):
             return message
@@ -196,6 +222,8 @@ class Quirks:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if not isinstance(kind, str):
             return part
+        if kind == "refusal" and Do.REFUSAL in self._once:
+            return {"type": "text", "text": str(part.get("refusal") or "")}
         if (row := self._parts.get(kind)) is not None:
             losses.append(Loss(path, row.why, needed=True))
         elif kind == "image_url" and (row := self._once.get(Do.LINK)) is not None:
@@ -206,6 +234,12 @@ class Quirks:
         elif kind == "input_audio" and Do.AUDIO in self._once and isinstance(part.get("input_audio"), Mapping):
             return {**part, "input_audio": part["input_audio"].get("data")}
         return part
+
+
+def _forces(wire: Mapping[str, Any]) -> bool:
+    """Whether the model has to call a tool."""
+    chosen = choice(wire) if wire.get("tools") else None
+    return chosen is not None and chosen.mode in ("required", "named")
 
 
 def _role(message: Any) -> Any:

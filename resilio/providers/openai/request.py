@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from resilio.config import TargetSettings
+from resilio.config.kinds import AZURE_HOSTS
 from resilio.models import HttpRequest, Request
 from resilio.providers.conversation import ANTHROPIC_FIELDS, without_foreign, without_hints
 from resilio.providers.encoding import dumps
@@ -46,7 +47,8 @@ def encode(
     """
     url, limit_field = endpoint(base_url)
     cache = target.prompt_cache == "auto"
-    body = body_of(request, target.model, base_url, stream, limit_field, max_output_tokens, cache)
+    strict = limit_field == _NEW_LIMIT  # OpenAI's own servers
+    body = body_of(request, target.model, base_url, stream, limit_field, max_output_tokens, cache, strict=strict)
     return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
 
 
@@ -58,10 +60,12 @@ def body_of(
     limit_field: str,
     max_output_tokens: int | None,
     cache: bool,
+    *,
+    strict: bool,
 ) -> dict[str, Any]:
     """What `encode` sends: a new mapping, that may hold the caller's own values.
 
-    `cache` tells that the server's prompt cache is to be helped.
+    `cache` tells that the server's prompt cache is to be helped, `strict` that it takes no hints of another dialect.
     """
     wire = request.wire
     body: dict[str, Any] = {"model": None, "messages": None, **wire}
@@ -78,7 +82,7 @@ def body_of(
     else:
         body.pop("stream", None)
         body.pop("stream_options", None)
-    if limit_field == _NEW_LIMIT:  # OpenAI's own servers
+    if strict:
         body.update((name, without_hints(body[name])) for name in ("messages", "tools") if name in body)
     if max_output_tokens is not None and wire.get("max_tokens") is None and wire.get("max_completion_tokens") is None:
         body[limit_field] = max_output_tokens
@@ -96,7 +100,7 @@ def endpoint(base_url: str, path: str = _PATH) -> tuple[str, str]:
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     new_name = host == "api.openai.com" or host.endswith(".api.openai.com")
-    new_name = new_name or (host.endswith(".openai.azure.com") and "/openai/v1" in parts.path)
+    new_name = new_name or (host.endswith(AZURE_HOSTS) and "/openai/v1" in parts.path)
     url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
     return url, _NEW_LIMIT if new_name else "max_tokens"
 

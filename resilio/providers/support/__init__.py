@@ -72,7 +72,9 @@ FEATURES: Final = (
     Feature("n", (Probe("", {"n": 2}),)),
     Feature("logprobs", (Probe("", {"logprobs": True, "top_logprobs": 2}),)),
     Feature("seed", (Probe("", {"seed": 7}),)),
-    Feature("sampling", (Probe("", {"temperature": 0.5, "top_p": 0.9}),)),
+    Feature("sampling", (
+        Probe("temperature", {"temperature": 0.5}), Probe("top_p beside it", {"temperature": 0.5, "top_p": 0.9}),
+    )),
     Feature("penalties", (Probe("", {"frequency_penalty": 0.5, "presence_penalty": 0.5}),)),
     Feature("stop", (Probe("", {"stop": ["END"]}),)),
     Feature("reasoning", (Probe("", {"reasoning_effort": "high", "max_tokens": 16_384}),)),
