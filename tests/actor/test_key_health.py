@@ -284,6 +284,20 @@ def test_a_key_that_may_come_back_in_a_moment_does_not_leave_the_provider_withou
     assert p.lease().key is first
 
 
+def test_a_key_that_was_aside_before_is_not_tried_while_its_file_is_asked():
+    p = one(keys=2)
+    key = from_file(p, asked=False)
+    refuse(p, p.lease())
+    p.later(60)
+    p.settle(p.lease())
+    assert key.aside is None
+    p.record.renew = lambda its: True
+    p.settle(p.lease())
+    refuse(p, p.lease())
+    assert key.renewing
+    assert {p.lease().key.index for _ in range(5)} == {1}
+
+
 def test_a_refused_trial_is_no_reason_to_make_anybody_wait():
     p = one(keys=2)
     key = from_file(p, asked=False)
