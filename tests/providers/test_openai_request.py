@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from resilio.config import TargetSettings
 from resilio.errors import Unencodable
 from resilio.models import Capability, Request
+from resilio.providers import REGISTRY
 
 TARGET = TargetSettings(provider="openai", model="gpt-5-nano")
 OPENAI = "https://api.openai.com/v1"
@@ -309,6 +310,7 @@ ANYTHING = st.recursive(
 )
 def test_a_request_of_any_shape_is_sent_or_refused_by_name(messages, wire):
     of = request(messages, **wire)
+    CODEC.unsupported(of, TARGET, max_output_tokens=None)
     CODEC.needs(of)
     assert CODEC.estimate_tokens(of) >= 1
     try:
@@ -316,3 +318,34 @@ def test_a_request_of_any_shape_is_sent_or_refused_by_name(messages, wire):
     except Unencodable:
         return
     assert body["messages"] == messages
+
+
+class TestWhatOnlyAnotherDialectCanSay:
+    @pytest.mark.parametrize("kind", ["openai", "azure", "vllm", "openrouter"])
+    @pytest.mark.parametrize(
+        "part",
+        [
+            {"type": "document", "source": {"type": "content", "content": []}},
+            {"type": "image", "source": {"type": "file", "file_id": "file_1"}},
+            {"type": "search_result", "source": "https://a.test", "title": "A", "content": []},
+            {"type": "container_upload", "file_id": "file_1"},
+            {"type": "file", "file": {"file_url": "https://a.test/a.pdf"}},
+        ],
+        ids=lambda part: part["type"],
+    )
+    def test_a_part_is_told_once_and_is_needed(self, kind, part):
+        (loss,) = REGISTRY[kind].unsupported(
+            request([{"role": "user", "content": [text("See:"), part]}]), TARGET, max_output_tokens=None
+        )
+        assert (loss.path, loss.needed) == ("messages[0].content[1]", True)
+
+    def test_a_tool_of_anthropics_own_is_told(self):
+        of = request(tools=[TOOL, {"type": "web_search_20250305", "name": "web_search"}])
+        (loss,) = CODEC.unsupported(of, TARGET, max_output_tokens=None)
+        assert (loss.path, loss.needed) == ("tools[1]", True)
+
+    def test_what_is_merely_unknown_goes_out_as_it_came(self):
+        of = request([{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://a.test/v"}}]}])
+        of = request(list(of.messages), tools=[{"type": "builtin_function", "function": {"name": "$web_search"}}])
+        assert CODEC.unsupported(of, TARGET, max_output_tokens=None) == ()
+        assert body_of(of)["messages"] == of.messages
