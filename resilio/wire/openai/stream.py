@@ -148,7 +148,8 @@ class OpenAIEncoder:
         if not index:
             delta.update(reply.extras or {})
             wanted = zip(sorted(self._calls[0]), reply.tool_calls, strict=False)
-            if calls := [{**call.extra, "index": place} for place, call in wanted if call.extra]:
+            nothing = {"arguments": ""}  # the SDK's helper expects a function in every fragment
+            if calls := [{**call.extra, "index": place, "function": nothing} for place, call in wanted if call.extra]:
                 delta["tool_calls"] = calls
             if (native := native_finish(reply.raw)) is not None:
                 choice["native_finish_reason"] = native
