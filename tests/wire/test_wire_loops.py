@@ -105,7 +105,7 @@ async def ask(it, agent, streamed, route="chat"):
 
 AGENTS = pytest.mark.parametrize("agent", [OpenAIAgent, AnthropicAgent])
 STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-THOUGHTS = pytest.mark.parametrize("thought", [None, "Both, I think."])
+THOUGHTS = pytest.mark.parametrize("thought", ["Both, I think.", pytest.param(None, marks=pytest.mark.soak)])
 
 
 @AGENTS
