@@ -873,6 +873,11 @@ class StreamContext:
         self._call = call
         self._stream: Stream | None = None
 
+    @property
+    def request_id(self) -> str:
+        """The call's own: known before it is entered, so that an error on the way in can be told with it."""
+        return self._call.request.id
+
     async def __aenter__(self) -> Stream:
         if self._stream is not None:
             raise RuntimeError("a stream can be entered once; ask for another")

@@ -73,6 +73,11 @@ class Stream:
         return self._reply
 
     @property
+    def request_id(self) -> str:
+        """The call's own, from the beginning: as in its `reply`, its events and the request log."""
+        return self._call.request.id
+
+    @property
     def target(self) -> str:
         """The target that answers now."""
         return self._leg.attempt.target.name

@@ -30,6 +30,7 @@ from resilio.retry import parse_duration, retry_after
 
 __all__ = [
     "EXCEPTIONS",
+    "OTHER_STATUSES",
     "Faults",
     "Wording",
     "error_in_answer",
@@ -108,6 +109,16 @@ def wording(name: str, pattern: str, among: set[ErrorClass], becomes: ErrorClass
     return Wording(name, re.compile(pattern, re.IGNORECASE), frozenset(among), becomes, seen_at)
 
 
+OTHER_STATUSES: Final[Mapping[int, ErrorClass]] = {
+    # 2xx: an error inside an answer that names no cause. 3xx: not followed, the base URL is wrong.
+    2: ErrorClass.SERVER_ERROR,
+    3: ErrorClass.MALFORMED,
+    4: ErrorClass.CALLER,
+    5: ErrorClass.SERVER_ERROR,
+}
+"""By the hundreds of any status that a dialect does not list."""
+
+
 class Faults(NamedTuple):
     """What a dialect means by an error. A code outranks a type, a type a status; wordings come last, in order."""
 
@@ -116,8 +127,6 @@ class Faults(NamedTuple):
     types: Mapping[str, ErrorClass]
     """By `error.type`, in lower case."""
     statuses: Mapping[int, ErrorClass]
-    other_statuses: Mapping[int, ErrorClass]
-    """By the hundreds of any other status."""
     wordings: tuple[Wording, ...]
     """The first that fits decides."""
     limits: tuple[Form, ...] = OPENAI
@@ -309,7 +318,7 @@ def _classify(faults: Faults, fault: _Fault, status: int) -> ErrorClass:
     if found is None:
         if status < 400 and fault.status is not None:
             status = fault.status
-        found = faults.statuses.get(status) or faults.other_statuses.get(status // 100, ErrorClass.SERVER_ERROR)
+        found = faults.statuses.get(status) or OTHER_STATUSES.get(status // 100, ErrorClass.SERVER_ERROR)
     text = fault.message[:_READ]
     for row in faults.wordings:
         if found in row.among and row.pattern.search(text):

@@ -14,7 +14,7 @@ from typing import Final
 
 from resilio.errors import ERROR_RULES, Counts, ErrorClass, Then
 from resilio.providers.anthropic import faults as anthropic
-from resilio.providers.classify import EXCEPTIONS, Faults
+from resilio.providers.classify import EXCEPTIONS, OTHER_STATUSES, Faults
 from resilio.providers.gemini import faults as gemini
 from resilio.providers.openai import faults as openai
 from resilio.providers.responses import faults as responses
@@ -119,7 +119,7 @@ def _lookup(what: str, rows: Mapping[str, ErrorClass]) -> str:
 def _dialect(intro: str, faults: Faults, code: str) -> list[str]:
     """The section of one dialect: a table for each of its tables."""
     statuses = {str(status): found for status, found in sorted(faults.statuses.items())}
-    statuses |= {f"other {hundreds}xx": found for hundreds, found in faults.other_statuses.items()}
+    statuses |= {f"other {hundreds}xx": found for hundreds, found in OTHER_STATUSES.items()}
     wordings = (
         (row.name, row.seen_at, ", ".join(f"`{one}`" for one in sorted(row.among)), f"`{row.becomes}`")
         for row in faults.wordings

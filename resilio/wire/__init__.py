@@ -13,7 +13,7 @@ from typing import Final
 
 from resilio.wire.anthropic import AnthropicDialect, AnthropicEncoder, NotMessages, read_messages
 from resilio.wire.base import CallerDialect, HttpAnswer, StreamEncoder
-from resilio.wire.faults import Fault, fault_of
+from resilio.wire.faults import Fault, fault_of, fault_of_part
 from resilio.wire.openai import OpenAIDialect, OpenAIEncoder
 from resilio.wire.story import reply_headers, story_of
 
@@ -29,6 +29,7 @@ __all__ = [
     "OpenAIEncoder",
     "StreamEncoder",
     "fault_of",
+    "fault_of_part",
     "read_messages",
     "reply_headers",
     "story_of",

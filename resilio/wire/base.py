@@ -41,7 +41,10 @@ class StreamEncoder(Protocol):
         ...
 
     def end(self, reply: Reply) -> bytes:
-        """The end of the answer that `reply` tells of; of a partial one too, which it marks.
+        """The end of the answer that `reply` tells of.
+
+        A part of an answer ends as a stream that broke does, in an error, with the story of it: the SDKs show their
+        callers nothing else of a stream's end, and would take any finish reason for that of a whole answer.
 
         Raises:
             StreamOver: The stream has ended.
@@ -70,7 +73,7 @@ class CallerDialect(Protocol):
         """A whole answer.
 
         Args:
-            reply: Complete or not: a partial one is marked.
+            reply: Complete or not: a partial one is marked, and ends in the dialect's word for one that was cut.
             model: What the answer calls its model.
             created: Unix time, in seconds.
         """

@@ -1,10 +1,11 @@
 """From an error of resilio's to what a client is told: one table, in the words of both dialects.
 
-`fault_of` looks at the type of the error first, then at the class that a provider's answer was given. Sources: the
-error references of both APIs and the retry rules of their SDKs (November 2026). Those retry by status unless told; so
-an error behind which there are attempts says ``x-should-retry: false``, or their retries would multiply ours. One by
-which load is shed leaves it to them, and says when. The rule that keeps it simple: the caller's own faults are 4xx;
-what is wrong between resilio and a provider, a rejected key included, is 5xx, for the caller's key is not that one.
+`fault_of` looks at the type of the error first, then at the class that a provider's answer was given; `fault_of_part`
+at what cut an answer off. Sources: the error references of both APIs and the retry rules of their SDKs (November
+2026). Those retry by status unless told; so an error behind which there are attempts says ``x-should-retry: false``,
+or their retries would multiply ours. One by which load is shed leaves it to them, and says when. The rule that keeps
+it simple: the caller's own faults are 4xx; what is wrong between resilio and a provider, a rejected key included, is
+5xx, for the caller's key is not that one.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ from resilio.errors import (
     UnknownRoute,
     Unsupported,
 )
+from resilio.models import Reply
 from resilio.wire.story import RETRY_AFTER
 
-__all__ = ["CLASSES", "FAULTS", "LONGEST_WAIT", "TYPES", "Fault", "Row", "fault_of"]
+__all__ = ["CLASSES", "FAULTS", "LONGEST_WAIT", "TYPES", "Fault", "Row", "fault_of", "fault_of_part"]
 
 LONGEST_WAIT: Final = 120.0
 """Seconds. The OpenAI SDK does not retry after a longer one, and Anthropic's sleeps through any: so a longer one is no
@@ -130,6 +132,10 @@ TYPES: Final[tuple[tuple[type[ResilioError], str], ...]] = (
 )
 """The kind of an error by its type; the first that fits."""
 
+_PARTS: Final = {"denied": "refused", "deadline": "timed out"}
+"""The kind of what cuts an answer off and is no class of a provider's errors."""
+_CLASSES: Final = frozenset(its.value for its in ErrorClass)
+
 
 class Fault(NamedTuple):
     """What a client is told of one error."""
@@ -172,6 +178,15 @@ def fault_of(error: BaseException) -> Fault:
     leave_it = row.sheds and not (isinstance(error, ResilioError) and error.attempts)
     should_retry = None if leave_it and (wait is None or wait <= LONGEST_WAIT) else False
     return Fault(row, status, own, message, wait, should_retry)
+
+
+def fault_of_part(reply: Reply) -> Fault:
+    """What to tell a client of a stream that ended before its answer was whole, where the route calls that no error."""
+    broken = reply.broken or ""
+    kind = _PARTS.get(broken) or (CLASSES[ErrorClass(broken)] if broken in _CLASSES else "failed")
+    row = FAULTS[kind]
+    message = f"the answer broke off after {len(reply.text)} characters: {broken or 'it is not complete'}"
+    return Fault(row, row.status, row.anthropic_status, message, retry_after=None, should_retry=False)
 
 
 def _kind(error: BaseException) -> str:

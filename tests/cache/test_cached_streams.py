@@ -67,11 +67,13 @@ async def test_a_replayed_stream_is_a_stream_like_any_other():
         async with w.llm.stream("chat", "hi") as stream:
             assert isinstance(stream, Stream)
             assert stream.target == "a/m"
+            known = stream.request_id
             assert "open" in repr(stream)
             with pytest.raises(RuntimeError):
                 _ = stream.reply
             assert [chunk.text async for chunk in stream][:2] == ["one ", "two "]
         assert "over" in repr(stream)
+        assert stream.reply.request_id == known
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
         stream.leave()

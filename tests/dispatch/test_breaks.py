@@ -1,5 +1,7 @@
 """A stream that breaks after its first content: an error, a marked part, or another target that goes on."""
 
+from contextlib import suppress
+
 import pytest
 from world import world
 
@@ -49,6 +51,21 @@ async def test_a_partial_answer_ends_without_an_error_and_says_so():
         assert reply.finish_reason == ""
         assert [event.final for event in w.events if isinstance(event, CallSettled)] == ["partial"]
         w.assert_idle()
+
+
+@pytest.mark.parametrize(
+    "route", [GO_ON, {"on_break": "partial"}, {"on_break": "error"}], ids=lambda route: route["on_break"]
+)
+async def test_a_stream_knows_its_calls_own_number_from_the_beginning_whoever_goes_on(route):
+    async with world(a=Script.of(Cut(3), answer=TEXT), b=Script(answer=go_on), route=route) as w:
+        opening = w.llm.stream("chat", "hi")
+        async with opening as stream:
+            known = {opening.request_id, stream.request_id}
+            with suppress(StreamBroken):
+                await collect(stream)
+        (settled,) = (event for event in w.events if isinstance(event, CallSettled))
+        assert known == {stream.request_id, stream.reply.request_id, settled.request_id}
+        assert len(known) == 1
 
 
 @pytest.mark.parametrize("fault", [Cut(3), Cut(3, clean=False), Stall(3), Malformed(3)])

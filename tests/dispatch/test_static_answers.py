@@ -54,8 +54,10 @@ async def test_a_prepared_answer_is_given_when_nobody_else_answers_and_says_so(l
 
 async def test_a_stream_gets_it_too(ladder):
     async with world(a=DOWN, route=ladder) as w, w.llm.stream("chat", "Can an account be deleted?") as stream:
+        known = stream.request_id
         assert "".join([chunk.text async for chunk in stream]) == "Write to us."
     assert (stream.reply.level, stream.reply.complete) == (Level.STATIC, True)
+    assert stream.reply.request_id == known
 
 
 async def test_a_stream_that_is_left_early_is_settled_once(ladder):

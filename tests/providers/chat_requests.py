@@ -4,6 +4,8 @@ By name: the messages, the other wire fields, and (for whoever cares) nothing ab
 """
 
 import base64
+import copy
+from collections.abc import Iterable
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 PDF = base64.b64encode(b"%PDF-1.7\n" + bytes(41)).decode()
@@ -193,3 +195,26 @@ LOSSY = {
     "custom tool": (HELLO, {"tools": [{"type": "custom", "custom": {"name": "sql"}}]}),
 }
 """Likewise, with something that not every dialect can say."""
+
+
+def as_validated(adapter, made):
+    """What the SDK's types make of a body, as plain JSON: what they do not name is missing in it, at any depth.
+
+    Pydantic judges an ``Iterable``, which most lists of the SDKs are, only as it is walked.
+    """
+    return _walked(adapter.validate_python(copy.deepcopy(made)))
+
+
+def _walked(value):
+    if isinstance(value, dict):
+        return {name: _walked(each) for name, each in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_walked(each) for each in value]
+    return value
+
+
+def without(value, *names):
+    """The same JSON without these fields, at any depth."""
+    if isinstance(value, dict):
+        return {name: without(each, *names) for name, each in value.items() if name not in names}
+    return [without(each, *names) for each in value] if isinstance(value, list) else value

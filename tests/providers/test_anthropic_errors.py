@@ -10,6 +10,7 @@ from resilio.errors import (
     ErrorClass,
     InvalidRequest,
     KeyRejected,
+    MalformedResponse,
     ProviderError,
     ProviderRefused,
     ProviderThrottled,
@@ -17,7 +18,8 @@ from resilio.errors import (
     RequestUnsuitable,
 )
 from resilio.models import LimitReading
-from resilio.providers.anthropic.faults import CODES, OTHER_STATUSES, STATUSES, TYPES, WORDINGS
+from resilio.providers.anthropic.faults import CODES, STATUSES, TYPES, WORDINGS
+from resilio.providers.classify import OTHER_STATUSES
 
 NOW = 1_795_430_000.0
 
@@ -30,6 +32,7 @@ TOO_LONG = (ErrorClass.TOO_LONG, RequestUnsuitable)
 UNSUPPORTED = (ErrorClass.UNSUPPORTED, RequestUnsuitable)
 REFUSED = (ErrorClass.REFUSED, ProviderRefused)
 CALLER = (ErrorClass.CALLER, InvalidRequest)
+MALFORMED = (ErrorClass.MALFORMED, MalformedResponse)
 
 
 def body(type_, message="It did not work.", code=None):
@@ -92,11 +95,40 @@ def test_each_code_outranks_type_and_status(code):
     assert (error.error_class, type(error), error.code) == (error_class, kind, code)
 
 
-@pytest.mark.parametrize("status", [*STATUSES, 418, 599])
+PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center></body></html>"
+BY_STATUS = {
+    302: (PAGE.format("302 Found"), MALFORMED),
+    400: (PAGE.format("400 Bad Request"), CALLER),
+    401: (PAGE.format("401 Authorization Required"), BAD_KEY),
+    402: ("Payment Required", NO_CREDIT),
+    403: (PAGE.format("403 Forbidden"), BAD_KEY),
+    404: (PAGE.format("404 Not Found"), UNSUPPORTED),
+    405: (PAGE.format("405 Not Allowed"), UNSUPPORTED),
+    408: (PAGE.format("408 Request Time-out"), SERVER),
+    409: ("Conflict", SERVER),
+    413: (PAGE.format("413 Request Entity Too Large"), TOO_LONG),
+    418: ("I'm a teapot", CALLER),
+    422: ('{"detail":"Unprocessable Entity"}', CALLER),
+    429: (PAGE.format("429 Too Many Requests"), THROTTLED),
+    499: ("Client Closed Request", SERVER),
+    500: (PAGE.format("500 Internal Server Error"), SERVER),
+    502: (PAGE.format("502 Bad Gateway"), SERVER),
+    503: ("upstream connect error or disconnect/reset before headers. reset reason: overflow", OVERLOADED),
+    504: (PAGE.format("504 Gateway Time-out"), OVERLOADED),
+    520: (PAGE.format("520: Web server is returning an unknown error"), SERVER),
+    522: ("error code: 522", OVERLOADED),
+    524: ("error code: 524", OVERLOADED),
+    529: ("Site is overloaded", OVERLOADED),
+    599: ("", SERVER),
+}
+
+
+@pytest.mark.parametrize("status", BY_STATUS)
 def test_each_status_where_the_body_says_nothing(status):
-    expected = STATUSES.get(status) or OTHER_STATUSES[status // 100]
-    for data in (b"", b"<html><title>Gateway</title></html>", b"{}", orjson.dumps(body("brand_new_error"))):
-        assert classify(status, data).error_class is expected
+    said, (error_class, kind) = BY_STATUS[status]
+    for data in (said.encode(), b"", b"{}", orjson.dumps(body("brand_new_error"))):
+        error = classify(status, data)
+        assert (error.error_class, type(error), error.status) == (error_class, kind, status)
 
 
 BY_WORDING = {
@@ -134,6 +166,14 @@ def test_each_wording(name):
         else:
             error = classify(status, body("invalid_request_error" if status == 400 else "some_error", message))
         assert (error.error_class, type(error)) == (error_class, kind), message
+
+
+def test_every_row_of_the_tables_has_a_case_and_every_case_a_row():
+    assert (set(BY_CODE), set(BY_TYPE)) == (set(CODES), set(TYPES))
+    assert set(BY_WORDING) == {row.name for row in WORDINGS}
+    assert set(STATUSES) < set(BY_STATUS)
+    others = {status // 100 for status in BY_STATUS.keys() - STATUSES.keys()}
+    assert others == set(OTHER_STATUSES) - {2}, "an error inside an answer has tests of its own"
 
 
 @pytest.mark.parametrize(

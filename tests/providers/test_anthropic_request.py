@@ -6,10 +6,10 @@ import json
 
 import pytest
 from anthropic.types import MessageCreateParams
-from chat_requests import CALLS, HELLO, JSON_SCHEMA, LOOP, LOSSY, REQUESTS, SCHEMA, TOOLS, call
+from chat_requests import CALLS, HELLO, JSON_SCHEMA, LOOP, LOSSY, REQUESTS, SCHEMA, TOOLS, as_validated, call
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from resilio.config import ModelSettings, TargetSettings
 from resilio.models import Request
@@ -48,10 +48,16 @@ def paths(*args, **more):
 
 def validate(made):
     """By the SDK's own types; what they do not name is refused, as the API refuses it."""
-    PARAMS.validate_python(made, strict=False)
-    known = set(MessageCreateParams.__args__[0].__annotations__) | {"temperature", "top_p", "top_k"}
-    known |= {name for base in MessageCreateParams.__args__[0].__mro__ for name in getattr(base, "__annotations__", {})}
-    assert set(made) <= known | set().union(*(set(one.__annotations__) for one in MessageCreateParams.__args__))
+    older = {name: made[name] for name in ("temperature", "top_p", "top_k") if name in made}  # no field of the SDK's
+    assert {**as_validated(PARAMS, made), **older} == made
+
+
+@pytest.mark.parametrize("odd", [{"role": "nobody"}, {"content": [{"type": "text", "text": 7}]}, {"name": "Ann"}])
+def test_these_tests_would_see_a_message_that_is_none(odd):
+    made = body()
+    made["messages"][0] |= odd
+    with pytest.raises((ValidationError, AssertionError)):
+        validate(made)
 
 
 @pytest.mark.parametrize("model", [SONNET, OLDER, OLDEST])

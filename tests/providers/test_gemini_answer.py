@@ -175,15 +175,15 @@ class TestFinishes:
 
     @pytest.mark.parametrize("reason", FINISHES)
     def test_each_reason_that_means_failure(self, reason):
-        kind = {
-            ErrorClass.SERVER_ERROR: ProviderUnavailable,
-            ErrorClass.UNSUPPORTED: RequestUnsuitable,
-            ErrorClass.UNAUTHORISED: KeyRejected,
-        }[FINISHES[reason]]
+        error_class, kind = {
+            "LANGUAGE": (ErrorClass.UNSUPPORTED, RequestUnsuitable),
+            "MISSING_THOUGHT_SIGNATURE": (ErrorClass.UNSUPPORTED, RequestUnsuitable),
+            "PUP_LIMITED_DISABLED": (ErrorClass.UNAUTHORISED, KeyRejected),
+        }.get(reason, (ErrorClass.SERVER_ERROR, ProviderUnavailable))
         whole = response(candidate(text("x"), finish=reason, finishMessage="It went wrong."))
         with pytest.raises(kind, match=f"finishReason {reason}: It went wrong") as caught:
             decode(whole)
-        assert (caught.value.error_class, caught.value.code) == (FINISHES[reason], reason)
+        assert (caught.value.error_class, caught.value.code) == (error_class, reason)
         decoder = CODEC.stream_decoder(200, SSE)
         assert "".join(chunk.text for chunk in decoder.feed(event(whole))) == "x", "what came before is handed out"
         with pytest.raises(kind):

@@ -17,8 +17,8 @@ from resilio.errors import (
     ProviderUnavailable,
     RequestUnsuitable,
 )
-from resilio.providers.classify import EXCEPTIONS
-from resilio.providers.openai.faults import CODES, FINISHES, OTHER_STATUSES, STATUSES, TYPES, WORDINGS
+from resilio.providers.classify import EXCEPTIONS, OTHER_STATUSES
+from resilio.providers.openai.faults import CODES, FINISHES, STATUSES, TYPES, WORDINGS
 
 NOW = 1_795_430_000.0
 

@@ -1,14 +1,13 @@
 """What is sent: held against the official client's own types; and what a request needs."""
 
 import copy
-from collections.abc import Iterable
 from types import MappingProxyType
 
 import orjson
 import pytest
+from chat_requests import LOSSY, PNG, REQUESTS, as_validated, image, text
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolUnionParam
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming,
     CompletionCreateParamsStreaming,
@@ -19,10 +18,12 @@ from pydantic import TypeAdapter
 from resilio.config import TargetSettings
 from resilio.errors import Unencodable
 from resilio.models import Capability, Request
+from resilio.providers import REGISTRY
 
 TARGET = TargetSettings(provider="openai", model="gpt-5-nano")
 OPENAI = "https://api.openai.com/v1"
 
+PICTURE, OTHER = image(f"data:image/png;base64,{PNG}"), image("https://a.test/y.gif")
 TOOL = {
     "type": "function",
     "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
@@ -59,16 +60,48 @@ def body_of(*args, **kwargs):
 
 
 def assert_the_official_client_would_send_it(body, params):
-    known = TypeAdapter(params).validate_python(body)
-    assert set(known) == set(body), "fields the official client does not know"
-    # Iterables are validated only as they are walked.
-    for value in known.values():
-        if isinstance(value, Iterable) and not isinstance(value, str | dict):
-            list(value)
-    for message in body["messages"]:
-        TypeAdapter(ChatCompletionMessageParam).validate_python(message)
-    for tool in body.get("tools", ()):
-        TypeAdapter(ChatCompletionToolUnionParam).validate_python(tool)
+    assert as_validated(TypeAdapter(params), body) == body
+
+
+@pytest.mark.parametrize("name", [*REQUESTS, *LOSSY])
+def test_each_request_is_one_the_official_client_would_send(name):
+    messages, wire = copy.deepcopy({**REQUESTS, **LOSSY}[name])
+    whole, streamed = (body_of(Request("chat", messages, wire), stream=stream) for stream in (False, True))
+    if name != "pdf by url":  # a form of our callers'
+        assert_the_official_client_would_send_it(whole, CompletionCreateParamsNonStreaming)
+        assert_the_official_client_would_send_it(streamed, CompletionCreateParamsStreaming)
+    assert (messages, wire) == {**REQUESTS, **LOSSY}[name], "the caller's own was changed"
+
+
+class TestResultsOfTools:
+    """OpenAI's own servers answer 400 to a picture in one."""
+
+    ROUND = (
+        {"role": "tool", "tool_call_id": "a", "content": [text("A map"), PICTURE, text("of it")]},
+        {"role": "tool", "tool_call_id": "b", "content": [OTHER]},
+    )
+
+    def test_pictures_follow_behind_the_results_of_their_round(self):
+        later = {"role": "assistant", "content": "I see."}
+        sent = body_of(request([*TOOL_LOOP[:3], *self.ROUND, later]))["messages"]
+        assert sent == [
+            *TOOL_LOOP[:3],
+            {"role": "tool", "tool_call_id": "a", "content": [text("A map"), text("of it")]},
+            {"role": "tool", "tool_call_id": "b", "content": ""},
+            {"role": "user", "content": [PICTURE, OTHER]},
+            later,
+        ]
+
+    def test_at_the_end_too(self):
+        assert body_of(request([*self.ROUND]))["messages"][-1] == {"role": "user", "content": [PICTURE, OTHER]}
+
+    def test_of_two_rounds_each_has_its_own(self):
+        roles = [its["role"] for its in body_of(request([*self.ROUND, TOOL_LOOP[2], *self.ROUND]))["messages"]]
+        assert roles == ["tool", "tool", "user", "assistant", "tool", "tool", "user"]
+
+    def test_other_servers_are_sent_what_the_caller_wrote(self):
+        sent = body_of(request([*self.ROUND]), base_url="https://openrouter.ai/api/v1")["messages"]
+        assert sent == [*self.ROUND]
 
 
 class TestTheBody:
@@ -277,6 +310,7 @@ ANYTHING = st.recursive(
 )
 def test_a_request_of_any_shape_is_sent_or_refused_by_name(messages, wire):
     of = request(messages, **wire)
+    CODEC.unsupported(of, TARGET, max_output_tokens=None)
     CODEC.needs(of)
     assert CODEC.estimate_tokens(of) >= 1
     try:
@@ -284,3 +318,34 @@ def test_a_request_of_any_shape_is_sent_or_refused_by_name(messages, wire):
     except Unencodable:
         return
     assert body["messages"] == messages
+
+
+class TestWhatOnlyAnotherDialectCanSay:
+    @pytest.mark.parametrize("kind", ["openai", "azure", "vllm", "openrouter"])
+    @pytest.mark.parametrize(
+        "part",
+        [
+            {"type": "document", "source": {"type": "content", "content": []}},
+            {"type": "image", "source": {"type": "file", "file_id": "file_1"}},
+            {"type": "search_result", "source": "https://a.test", "title": "A", "content": []},
+            {"type": "container_upload", "file_id": "file_1"},
+            {"type": "file", "file": {"file_url": "https://a.test/a.pdf"}},
+        ],
+        ids=lambda part: part["type"],
+    )
+    def test_a_part_is_told_once_and_is_needed(self, kind, part):
+        (loss,) = REGISTRY[kind].unsupported(
+            request([{"role": "user", "content": [text("See:"), part]}]), TARGET, max_output_tokens=None
+        )
+        assert (loss.path, loss.needed) == ("messages[0].content[1]", True)
+
+    def test_a_tool_of_anthropics_own_is_told(self):
+        of = request(tools=[TOOL, {"type": "web_search_20250305", "name": "web_search"}])
+        (loss,) = CODEC.unsupported(of, TARGET, max_output_tokens=None)
+        assert (loss.path, loss.needed) == ("tools[1]", True)
+
+    def test_what_is_merely_unknown_goes_out_as_it_came(self):
+        of = request([{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://a.test/v"}}]}])
+        of = request(list(of.messages), tools=[{"type": "builtin_function", "function": {"name": "$web_search"}}])
+        assert CODEC.unsupported(of, TARGET, max_output_tokens=None) == ()
+        assert body_of(of)["messages"] == of.messages

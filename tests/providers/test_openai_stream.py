@@ -143,6 +143,87 @@ def test_how_a_stream_is_cut_into_reads_changes_nothing(data, end, cuts):
     assert outcome(*(data[a:b] for a, b in pairwise(edges))) == outcome(data)
 
 
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+COUNTS = st.integers(0, 1000)
+
+
+@st.composite
+def completions(draw):
+    """A whole answer as OpenAI's own servers give it."""
+    names = st.tuples(
+        st.sampled_from(["get_weather", "f"]), WORDS.map(lambda word: orjson.dumps({word: word}).decode())
+    )
+    calls = [
+        {"id": f"call_{at}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for at, (name, arguments) in enumerate(draw(st.lists(names, max_size=3)))
+    ]
+    message = {"content": draw(WORDS), "refusal": draw(st.none() | WORDS), **({"tool_calls": calls} if calls else {})}
+    if message["content"] == "" and (calls or message["refusal"]):
+        message["content"] = None
+    cached, written, thought = draw(COUNTS), draw(COUNTS), draw(COUNTS)
+    usage = {
+        "prompt_tokens": 1 + cached + written + draw(COUNTS), "completion_tokens": thought + draw(COUNTS),
+        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": thought, "audio_tokens": 0},
+    }  # fmt: skip
+    usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+    finish = draw(st.sampled_from(["tool_calls", "stop"] if calls else ["stop", "length", "content_filter"]))
+    return completion(message, finish=finish, usage=usage)
+
+
+def streamed(whole, size):
+    """The objects of a stream that adds up to it, its texts in fragments of this many characters."""
+    message = whole["choices"][0]["message"]
+    yield piece({"role": "assistant", "content": None, "refusal": None})
+    for name in ("content", "refusal"):
+        text = message.get(name) or ""
+        yield from (piece({name: text[at : at + size]}) for at in range(0, len(text), size))
+    calls = [(at, call["id"], call["function"]) for at, call in enumerate(message.get("tool_calls", ()))]
+    yield from (piece(tool_delta(at, id=known, name=its["name"])) for at, known, its in calls)
+    for start in range(0, max((len(its["arguments"]) for *_, its in calls), default=0), size):
+        for at, _, its in calls:  # the fragments of all calls mixed
+            if fragment := its["arguments"][start : start + size]:
+                yield piece(tool_delta(at, arguments=fragment))
+    yield piece(finish=whole["choices"][0]["finish_reason"], service_tier=whole["service_tier"])
+    yield usage_piece(whole["usage"])
+
+
+def of_sdk(read):
+    """What the official types hold of an answer."""
+    (choice,), usage = read.choices, read.usage
+    calls = [(call.id, call.function.name, call.function.arguments) for call in choice.message.tool_calls or ()]
+    before, within = usage.prompt_tokens_details, usage.completion_tokens_details
+    return (
+        choice.message.content or "", choice.message.refusal or "", calls, choice.finish_reason,
+        usage.prompt_tokens, usage.completion_tokens, before.cached_tokens, before.cache_write_tokens,
+        within.reasoning_tokens,
+    )  # fmt: skip
+
+
+def of_ours(answer):
+    usage = answer.usage
+    return (
+        answer.text, answer.refusal, [(call.id, call.name, call.arguments) for call in answer.tool_calls],
+        answer.finish_reason, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens,
+        usage.cache_write_5m_tokens, usage.reasoning_tokens,
+    )  # fmt: skip
+
+
+@given(completions(), st.integers(1, 9), st.data())
+def test_any_completion_is_read_alike_whole_streamed_cut_and_by_the_sdk(whole, size, data):
+    bodies = list(streamed(whole, size))
+    state = ChatCompletionStreamState()
+    for body in bodies:
+        state.handle_chunk(ChatCompletionChunk.model_validate(body, strict=True))
+    wire = stream(*bodies)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=5)))
+    _, decoder, error = read(*(wire[low:high] for low, high in pairwise([0, *cuts, len(wire)])))
+    assert error is None
+    theirs = of_sdk(ChatCompletion.model_validate(whole, strict=True))
+    assert of_sdk(state.current_completion_snapshot) == theirs
+    assert of_ours(decoder.answer()) == of_ours(CODEC.decode(200, JSON, orjson.dumps(whole))) == theirs
+
+
 class TestWhatIsRead:
     def test_text_and_usage(self):
         chunks, decoder, _ = read(TEXT_STREAM)

@@ -74,6 +74,10 @@ BY_CODE = {
 }
 
 
+def test_every_row_of_the_table_has_a_case_and_every_case_a_row():
+    assert set(BY_CODE) == set(CODES)
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_each_code_with_a_status(code):
     status, message, (error_class, kind) = BY_CODE[code]

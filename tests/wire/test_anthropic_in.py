@@ -179,12 +179,13 @@ def test_another_target_is_asked_in_openais_words():
     assert "thinking" not in made
     assert "anthropic_fields" not in made
     assert (made["reasoning_effort"], made["max_completion_tokens"]) == ("medium", 9000)
-    ask, said, result = made["messages"]
+    ask, said, result, behind = made["messages"]
     assert said == {"role": "assistant", "content": "Look.", "tool_calls": [
         {"id": "toolu_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Köln"}'}}
     ]}  # fmt: skip
     assert (ask["content"][0]["text"], result["role"], result["tool_call_id"]) == ("Hi", "tool", "toolu_1")
-    assert result["content"][1]["image_url"]["url"] == f"data:image/png;base64,{PNG}"
+    (picture,) = behind["content"]
+    assert (behind["role"], picture["image_url"]["url"]) == ("user", f"data:image/png;base64,{PNG}")
     made, _ = to_openai(LOSSLESS["tools"])
     assert made["tools"][0]["function"]["parameters"] == TOOL["input_schema"]
     assert (made["tool_choice"], made["parallel_tool_calls"]) == ("required", False)

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spoken import CODECS, JSON
+from spoken import CODECS, JSON, reply
 
 from resilio import errors
 from resilio.errors import (
@@ -31,7 +31,7 @@ from resilio.errors import (
     Unsupported,
 )
 from resilio.models import AttemptRecord, CheckRecord, Usage
-from resilio.wire import DIALECTS, fault_of
+from resilio.wire import DIALECTS, fault_of, fault_of_part
 
 OPENAI, ANTHROPIC = DIALECTS["openai"], DIALECTS["anthropic"]
 
@@ -48,6 +48,9 @@ def broken(cause):
     made = StreamBroken("stream broken", "Hel", Usage())
     made.__cause__ = cause
     return made
+
+
+broken_off = broken(None)
 
 
 def denied(action):
@@ -148,6 +151,19 @@ def test_a_resilio_behind_a_resilio_understands_it(dialect, error_class, becomes
     got = DIALECTS[dialect].error(of(error_class, retry_after=7.0))
     read = CODECS[dialect].error(got.status, {**JSON, **got.headers}, got.body, wall_now=0.0)
     assert (read.error_class, read.retry_after) == (becomes, 7.0)
+
+
+@pytest.mark.parametrize("broken", [*ErrorClass, "denied", "deadline", "left", "brand new", None])
+def test_a_part_of_an_answer_is_told_as_the_error_that_cut_it_off(broken):
+    told = fault_of_part(reply("Hel", "", complete=False, broken=broken and str(broken)))
+    same = {
+        "denied": denied("denied"), "deadline": DeadlineExceeded(5.0), "left": broken_off, "brand new": broken_off,
+        None: broken_off,
+    }  # fmt: skip
+    error = of(broken) if isinstance(broken, ErrorClass) else same[broken]
+    assert told.row == fault_of(error).row
+    assert (told.should_retry, told.retry_after) == (False, None)
+    assert "3 characters" in told.message
 
 
 def test_what_was_tried_already_is_not_to_be_tried_again():

@@ -143,17 +143,36 @@ async def test_an_answer_of_nothing_is_one_to_either_sdk():
 
 async def test_a_part_of_an_answer_is_cut_off_to_either_sdk_and_says_why():
     said = reply("Hel", "", complete=False, broken="idle")
-    async with Gateway(said, [Chunk("Hel")]) as it:
-        with pytest.raises(openai.LengthFinishReasonError) as caught:
-            await it.stream()
-        for got in (await it.ask(), caught.value.completion):
-            assert (got.choices[0].message.content, got.choices[0].finish_reason) == ("Hel", "length")
-        assert (await it.ask()).model_extra["resilio"]["broken"] == "idle"
+    async with Gateway(said) as it:
+        got = await it.ask()
+        assert (got.choices[0].message.content, got.choices[0].finish_reason) == ("Hel", "length")
+        assert got.model_extra["resilio"]["broken"] == "idle"
         headers = (await it.openai.chat.completions.with_raw_response.create(model="c", messages=HELLO)).headers
         assert (headers["x-resilio-complete"], headers["x-resilio-broken"]) == ("false", "idle")
-        for got in (await it.ask_anthropic(), await it.stream_anthropic()):
-            assert (got.content[0].text, got.stop_reason) == ("Hel", "max_tokens")
-        assert (await it.ask_anthropic()).model_extra["resilio"]["broken"] == "idle"
+        got = await it.ask_anthropic()
+        assert (got.content[0].text, got.stop_reason) == ("Hel", "max_tokens")
+        assert got.model_extra["resilio"]["broken"] == "idle"
+
+
+async def test_a_stream_of_a_part_is_raised_by_either_sdk_and_by_its_helper():
+    said = reply("Hel", "length", complete=False, broken="idle")
+    async with Gateway(said, [Chunk("Hel"), Chunk(finish_reason="length")]) as it:
+        chunks, events = [], []
+        with pytest.raises(openai.APIError, match="3 characters: idle") as caught:
+            async for chunk in await it.ask(stream=True, stream_options={"include_usage": True}):
+                chunks.append(chunk.choices[0])
+        assert (caught.value.code, [its.finish_reason for its in chunks if its.finish_reason]) == ("timeout", [])
+        assert "".join(its.delta.content or "" for its in chunks) == "Hel"
+        with pytest.raises(openai.APIError, match="idle"):
+            await it.stream()
+        with pytest.raises(anthropic.APIStatusError, match="3 characters: idle") as caught:
+            async for event in await it.ask_anthropic(stream=True):
+                events.append(event)
+        story = caught.value.body["resilio"]
+        assert (story["complete"], story["broken"], story["request_id"]) == (False, "idle", "a1-7")
+        assert not {"message_delta", "message_stop"} & {event.type for event in events}
+        with pytest.raises(anthropic.APIStatusError, match="idle"):
+            await it.stream_anthropic()
 
 
 async def test_an_error_inside_a_stream_is_raised_by_either_sdk():

@@ -13,7 +13,7 @@ from resilio.errors import ErrorClass as Cls
 from resilio.providers.classify import Faults, wording
 from resilio.providers.headers import ANTHROPIC
 
-__all__ = ["CODES", "FAULTS", "OTHER_STATUSES", "STATUSES", "STOPS", "TYPES", "WORDINGS"]
+__all__ = ["CODES", "FAULTS", "STATUSES", "STOPS", "TYPES", "WORDINGS"]
 
 CODES: Final[Mapping[str, Cls]] = {
     # 429 or 400 without a hint: no wait within the month helps.
@@ -70,14 +70,6 @@ STATUSES: Final[Mapping[int, Cls]] = {
     529: Cls.OVERLOADED,
 }
 """By HTTP status, where the body says nothing: pages of proxies."""
-
-OTHER_STATUSES: Final[Mapping[int, Cls]] = {
-    2: Cls.SERVER_ERROR,
-    3: Cls.MALFORMED,
-    4: Cls.CALLER,
-    5: Cls.SERVER_ERROR,
-}
-"""By the hundreds of any other status."""
 
 WORDINGS: Final = (
     wording(
@@ -141,7 +133,7 @@ WORDINGS: Final = (
 )
 """Tried in order; the first that fits decides."""
 
-FAULTS: Final = Faults(CODES, TYPES, STATUSES, OTHER_STATUSES, WORDINGS, ANTHROPIC)
+FAULTS: Final = Faults(CODES, TYPES, STATUSES, WORDINGS, ANTHROPIC)
 
 STOPS: Final[Mapping[str, str]] = {
     "end_turn": "stop",

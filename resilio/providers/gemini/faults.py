@@ -14,7 +14,7 @@ from typing import Final
 from resilio.errors import ErrorClass as Cls
 from resilio.providers.classify import Faults, wording
 
-__all__ = ["CODES", "FAULTS", "FINISHES", "OTHER_STATUSES", "STATUSES", "STOPS", "TYPES", "WORDINGS"]
+__all__ = ["CODES", "FAULTS", "FINISHES", "STATUSES", "STOPS", "TYPES", "WORDINGS"]
 
 CODES: Final[Mapping[str, Cls]] = {
     # `details[].reason` of an ErrorInfo
@@ -69,14 +69,6 @@ STATUSES: Final[Mapping[int, Cls]] = {
     504: Cls.OVERLOADED,
 }
 """By HTTP status, where the body says nothing: pages of proxies."""
-
-OTHER_STATUSES: Final[Mapping[int, Cls]] = {
-    2: Cls.SERVER_ERROR,
-    3: Cls.MALFORMED,
-    4: Cls.CALLER,
-    5: Cls.SERVER_ERROR,
-}
-"""By the hundreds of any other status."""
 
 WORDINGS: Final = (
     wording(
@@ -145,7 +137,7 @@ WORDINGS: Final = (
 )
 """Tried in order; the first that fits decides."""
 
-FAULTS: Final = Faults(CODES, TYPES, STATUSES, OTHER_STATUSES, WORDINGS, ())
+FAULTS: Final = Faults(CODES, TYPES, STATUSES, WORDINGS, ())
 
 STOPS: Final[Mapping[str, str]] = {
     "STOP": "stop",  # also where it called functions

@@ -23,6 +23,7 @@ from resilio.providers.openai.embedding import decode_embeddings, encode_embeddi
 from resilio.providers.openai.faults import FAULTS
 from resilio.providers.openai.request import encode
 from resilio.providers.openai.stream import OpenAIStreamDecoder
+from resilio.providers.openai.unsayable import unsayable
 from resilio.providers.sse import MAX_EVENT_BYTES
 
 __all__ = ["OpenAICodec", "OpenAIStreamDecoder"]
@@ -50,7 +51,7 @@ class OpenAICodec:
     ) -> tuple[Loss, ...]:
         # Callers speak this very dialect, or another that was read as this; what one server or model lacks only its own
         # answer tells.
-        return bound(request.wire) + foreign_losses(request.wire)
+        return bound(request.wire) + foreign_losses(request.wire) + unsayable(request)
 
     encode = staticmethod(encode)
     needs = staticmethod(needs)

@@ -21,7 +21,6 @@ __all__ = [
     "FAULTS",
     "FINISHES",
     "FINISH_SPELLINGS",
-    "OTHER_STATUSES",
     "STATUSES",
     "TYPES",
     "WORDINGS",
@@ -180,15 +179,6 @@ STATUSES: Final[Mapping[int, Cls]] = {
 }
 """By HTTP status. A number in `error.code` stands in where the status is 2xx."""
 
-OTHER_STATUSES: Final[Mapping[int, Cls]] = {
-    # 2xx: an error inside an answer that names no cause. 3xx: not followed, the base URL is wrong.
-    2: Cls.SERVER_ERROR,
-    3: Cls.MALFORMED,
-    4: Cls.CALLER,
-    5: Cls.SERVER_ERROR,
-}
-"""By the hundreds of any other status."""
-
 
 WORDINGS: Final = (
     wording(
@@ -290,7 +280,7 @@ WORDINGS: Final = (
 )
 """Tried in order; the first that fits decides."""
 
-FAULTS: Final = Faults(CODES, TYPES, STATUSES, OTHER_STATUSES, WORDINGS)
+FAULTS: Final = Faults(CODES, TYPES, STATUSES, WORDINGS)
 """All of it, as `resilio.providers.classify` asks for it."""
 
 FINISHES: Final[Mapping[str, Cls]] = {

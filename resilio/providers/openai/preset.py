@@ -57,7 +57,10 @@ class PresetCodec(OpenAICodec):
     def unsupported(
         self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
     ) -> tuple[Loss, ...]:
-        return self._adapted(request)[1] + super().unsupported(request, target, max_output_tokens=max_output_tokens)
+        own = self._adapted(request)[1]
+        told = {loss.path for loss in own}
+        rest = super().unsupported(request, target, max_output_tokens=max_output_tokens)
+        return own + tuple(loss for loss in rest if loss.path not in told)
 
     def encode(
         self,

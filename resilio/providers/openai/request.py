@@ -2,8 +2,9 @@
 
 The caller's wire fields go out as they came, unknown ones too: a new parameter of a provider works the day it
 appears. Only `model`, `messages`, `stream` and, in a stream, `stream_options.include_usage` are ours; of messages only
-what another dialect has put there for itself is left out; and where prompts are to be cached, tools have one order. The
-rule that keeps it simple: the caller's mappings are read, never changed.
+what another dialect has put there for itself is left out, and for OpenAI's own servers what stands in a tool's result
+and is no text follows behind it; where prompts are to be cached, tools have one order. The rule that keeps it simple:
+the caller's mappings are read, never changed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from resilio.config.kinds import AZURE_HOSTS
 from resilio.models import HttpRequest, Request
 from resilio.providers.conversation import ANTHROPIC_FIELDS, without_foreign, without_hints
 from resilio.providers.encoding import dumps
+from resilio.providers.openai.results import media_behind_results
 from resilio.providers.prefix import help_the_cache
 
 __all__ = ["body_of", "encode", "endpoint", "request_headers"]
@@ -84,6 +86,7 @@ def body_of(
         body.pop("stream_options", None)
     if strict:
         body.update((name, without_hints(body[name])) for name in ("messages", "tools") if name in body)
+        body["messages"] = media_behind_results(body["messages"])
     if max_output_tokens is not None and wire.get("max_tokens") is None and wire.get("max_completion_tokens") is None:
         body[limit_field] = max_output_tokens
     return body

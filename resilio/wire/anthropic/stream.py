@@ -17,7 +17,7 @@ import orjson
 from resilio.models import Chunk, Reply, ToolCallDelta, Usage
 from resilio.wire.anthropic.answer import error_body, identity, stop_of, usage_of
 from resilio.wire.base import StreamOver
-from resilio.wire.faults import fault_of
+from resilio.wire.faults import fault_of, fault_of_part
 from resilio.wire.story import FIELD, story_of
 
 __all__ = ["AnthropicEncoder"]
@@ -44,8 +44,8 @@ class _Call:
 class AnthropicEncoder:
     """Writes one stream; see `resilio.wire.base.StreamEncoder` for the contract.
 
-    Only the first of several choices has a form here. A part of an answer ends with the stop reason ``max_tokens`` and
-    says in the field `resilio` that it is a part.
+    Only the first of several choices has a form here. A stop reason and `message_stop` stand after a whole answer
+    alone.
     """
 
     __slots__ = (
@@ -106,10 +106,12 @@ class AnthropicEncoder:
         return b"".join(frames)
 
     def end(self, reply: Reply) -> bytes:
-        """The open blocks' ends, the stop reason with all usage, and the end of the message."""
+        """The open blocks' ends, the stop reason with all usage, and the end of the message; of a part, an error."""
         if self._over:
             raise StreamOver
         self._over = True
+        if not reply.complete:
+            return _event({**error_body(fault_of_part(reply), self._id), FIELD: story_of(reply)})
         frames = [] if self._begun else [self._begin(None)]
         for call in self._calls.values():
             if call.block is None:  # its name never came

@@ -12,7 +12,7 @@ import orjson
 
 from resilio.models import Chunk, Reply, ToolCallDelta
 from resilio.wire.base import StreamOver
-from resilio.wire.faults import fault_of
+from resilio.wire.faults import fault_of, fault_of_part
 from resilio.wire.openai.answer import (
     error_object,
     finish_of,
@@ -32,8 +32,7 @@ _DONE = b"data: [DONE]\n\n"
 class OpenAIEncoder:
     """Writes one stream; see `resilio.wire.base.StreamEncoder` for the contract.
 
-    ``[DONE]`` stands after a whole answer alone. A part of one ends with the finish reason ``length`` and says in the
-    field `resilio` that it is a part.
+    A finish reason and ``[DONE]`` stand after a whole answer alone.
     """
 
     __slots__ = ("_base", "_calls", "_finishes", "_id", "_include_usage", "_opened", "_over", "_tail")
@@ -86,21 +85,21 @@ class OpenAIEncoder:
         return head + self._event(index, delta, logprobs)
 
     def end(self, reply: Reply) -> bytes:
-        """Finish reasons, usage where it was asked for, and ``[DONE]`` if the answer is whole."""
+        """Finish reasons, usage where it was asked for, and ``[DONE]``; of a part of an answer, an error."""
         if self._over:
             raise StreamOver
         self._over = True
+        if not reply.complete:
+            return _frame({"error": error_object(fault_of_part(reply)), FIELD: story_of(reply)})
         frames = [] if self._opened else [self._open(0, content="")]
         if (tier := tier_of(reply.usage)) is not None:
             self._base["service_tier"] = tier
         for index in sorted(self._opened):
             finish = self._finishes.get(index) or (None if index else reply.finish_reason)
-            complete = reply.complete or (index > 0 and finish is not None)
-            frames.append(self._finish(index, finish_of(finish, complete=complete), reply))
+            frames.append(self._finish(index, finish_of(finish, complete=True), reply))
         if self._include_usage:
             frames.append(_frame({**self._base, "choices": [], "usage": usage_of(reply.usage)}))
-        if reply.complete:
-            frames.append(_DONE)
+        frames.append(_DONE)
         return b"".join(frames)
 
     def error(self, error: BaseException) -> bytes:
@@ -149,9 +148,10 @@ class OpenAIEncoder:
         if not index:
             delta.update(reply.extras or {})
             wanted = zip(sorted(self._calls[0]), reply.tool_calls, strict=False)
-            if calls := [{**call.extra, "index": place} for place, call in wanted if call.extra]:
+            nothing = {"arguments": ""}  # the SDK's helper expects a function in every fragment
+            if calls := [{**call.extra, "index": place, "function": nothing} for place, call in wanted if call.extra]:
                 delta["tool_calls"] = calls
-            if reply.complete and (native := native_finish(reply.raw)) is not None:
+            if (native := native_finish(reply.raw)) is not None:
                 choice["native_finish_reason"] = native
             body[FIELD] = story_of(reply)
         body["choices"] = [choice]
