@@ -40,7 +40,7 @@ from resilio.providers.openai.quirks import call_id
 
 PRESETS = [name for name, kind in KINDS.items() if kind.quirks and name != "azure"]
 PARAMS = {False: TypeAdapter(CompletionCreateParamsNonStreaming), True: TypeAdapter(CompletionCreateParamsStreaming)}
-UNNAMED = {"deepseek": ("cache_control", "reasoning_content")}
+UNNAMED = {"deepseek": ("cache_control", "reasoning_content", "thinking")}
 """Fields that only the servers know; the hints of other dialects stand for all."""
 MISTRAL_FIELDS = {
     "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed", "metadata",
