@@ -220,7 +220,7 @@ def _is_openai(base_url: str) -> bool:
 def limited(kind: str, usage: Usage) -> Usage:
     """What of a usage counts towards rate limits: Anthropic's input limits leave out what was read from the cache.
 
-    So says its page on rate limits, of most models; of others nothing was found that says so, and all of it counts.
+    So it is said of most of its models, by those who use them; its own page was not at hand.
     """
     read = usage.cache_read_tokens
     return replace(usage, input_tokens=max(0, usage.input_tokens - read)) if read and kind == "anthropic" else usage

@@ -236,6 +236,14 @@ class TestThinkingGoesBack:
         other = [*THOUGHT, {"type": "tool_use", "id": "call_2", "name": "get_time", "input": {}}]
         assert self.turn(anthropic_content=other) == THOUGHT
 
+    def test_words_and_arguments_that_the_caller_changed_go_out_as_changed(self):
+        thought, _, call = THOUGHT
+        made = self.turn(anthropic_content=THOUGHT, content="Struck out.")
+        assert made == [thought, {"type": "text", "text": "Struck out."}, call]
+        function = {"name": "get_time", "arguments": '{"zone": "UTC"}'}
+        made = self.turn(anthropic_content=THOUGHT, tool_calls=[{**LOOKING["tool_calls"][0], "function": function}])
+        assert made == [*THOUGHT[:2], {**call, "input": {"zone": "UTC"}}]
+
     def test_thoughts_without_a_signature_are_somebody_elses(self):
         assert self.turn(thinking_blocks=[{"type": "thinking", "thinking": "Hm."}]) == THOUGHT[1:]
 

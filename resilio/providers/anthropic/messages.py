@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from resilio.models import Loss, Message
-from resilio.providers.conversation import Media, Native, Odd, Part, Text, Turn, arguments_object, walk
+from resilio.providers.conversation import Media, Native, Odd, Part, Text, Turn, alike, arguments_object, walk
 
 __all__ = ["Conversation", "read_conversation"]
 
@@ -119,13 +119,13 @@ def _system(turn: Turn, losses: list[Loss]) -> list[Block]:
 
 
 def _assistant(turn: Turn, losses: list[Loss]) -> list[Block]:
-    """What the assistant said: the very blocks that came, where the caller kept them, else made from the message."""
+    """What the assistant said: the very blocks that came, where the message still says the same, else made from it."""
     calls: list[Block] = [
         {"type": "tool_use", "id": _id(call.id), "name": call.name, "input": arguments_object(call.arguments)}
         for call in turn.calls
     ]
     kept = _mappings(turn.raw.get("anthropic_content"))
-    if kept and [block.get("id") for block in kept if block.get("type") == "tool_use"] == [its["id"] for its in calls]:
+    if kept and _unchanged(turn, kept, calls):
         return [block for block in kept if block.get("type") != "text" or str(block.get("text")).strip()]
     thoughts = _mappings(turn.raw.get("thinking_blocks")) or kept
     blocks = [
@@ -140,6 +140,16 @@ def _assistant(turn: Turn, losses: list[Loss]) -> list[Block]:
             why = part.why if isinstance(part, Odd) else "the assistant's turns hold text alone"
             losses.append(Loss(part.path, why, needed=True))
     return blocks + calls
+
+
+def _unchanged(turn: Turn, kept: Sequence[Block], calls: Sequence[Block]) -> bool:
+    """Whether the message still has the words and calls of these blocks: the caller's own changes count for more."""
+    used = [block for block in kept if block.get("type") == "tool_use"]
+    theirs, ours = (
+        [(block.get("id"), block.get("name"), block.get("input")) for block in each] for each in (used, calls)
+    )
+    words = "".join(str(block.get("text")) for block in kept if block.get("type") == "text")
+    return alike(theirs, ours) and turn.says(words)
 
 
 def _mappings(given: Any) -> list[Block]:
