@@ -276,3 +276,11 @@ def test_every_page_is_in_the_navigation_and_in_the_readme():
     pages = {page.name for page in PAGES[1:]}
     assert set(re.findall(r": (\S+\.md)$", navigation, re.MULTILINE)) == pages
     assert set(re.findall(r"\]\(docs/([\w-]+\.md)\)", TEXTS["README.md"])) == pages
+
+
+def test_the_layers_of_the_architecture_page_are_those_the_linter_holds():
+    drawn = re.search(r"^    cli > .*?(?=\n\n)", TEXTS["architecture.md"], re.MULTILINE | re.DOTALL)
+    layers = [set(re.findall(r"\w+", layer)) for layer in drawn[0].split(">")]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    held = contracts["contracts"][0]["layers"]
+    assert layers == [set(re.findall(r"resilio\.(\w+)", layer)) for layer in held]
