@@ -7,11 +7,25 @@ a grammar in place of a schema) is given as it came, for a dialect to say that i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from resilio.models import Loss
 
-__all__ = ["Choice", "Format", "Function", "Other", "asked_format", "choice", "output_limit", "tools", "unread"]
+__all__ = [
+    "NO_FUNCTION",
+    "Choice",
+    "Format",
+    "Function",
+    "Other",
+    "asked_format",
+    "choice",
+    "output_limit",
+    "tools",
+    "unread",
+]
+
+NO_FUNCTION: Final = "there is no function to call"
+"""Why a call that is demanded cannot be: none of those that were named was given."""
 
 
 class Function(NamedTuple):
@@ -137,6 +151,8 @@ def unread(wire: Mapping[str, Any]) -> list[Loss]:
         for name in ("max_completion_tokens", "max_tokens")
         if wire.get(name) is not None and type(wire[name]) is not int
     ]
+    if wire.get("parallel_tool_calls") not in (None, True, False):
+        losses.append(Loss("parallel_tool_calls", "it is neither true nor false"))
     for name in ("tools", "functions"):
         if (given := wire.get(name)) and given is not _listed(given):
             losses.append(Loss(name, "it is not a list", needed=True))

@@ -381,6 +381,14 @@ class TestFields:
         (tool,) = body(*REQUESTS["tools allowed"])["tools"]
         assert tool == {"name": "get_time", "input_schema": {"type": "object", "properties": {}}}
 
+    def test_a_call_that_is_demanded_of_no_tool_is_a_loss(self):
+        unknown = [{"type": "function", "function": {"name": "nobody"}}]
+        allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": unknown}}
+        assert paths(tools=TOOLS, tool_choice=allowed) == ["tool_choice"]
+        assert "tools" not in body(tools=TOOLS, tool_choice=allowed)
+        assert paths(tool_choice="required") == ["tool_choice"]
+        assert paths(tool_choice="auto") == []
+
     def test_tools_of_its_own_pass(self):
         search = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
         assert body(tools=[search])["tools"] == [search]

@@ -10,11 +10,16 @@ from hypothesis import strategies as st
 
 from resilio.config import TargetSettings
 from resilio.models import Request
+from resilio.providers.anthropic import AnthropicCodec
 from resilio.providers.gemini import GeminiCodec
 from resilio.providers.responses import ResponsesCodec
 
-CODECS = {"gemini": (GeminiCodec(), "gemini-3-pro-preview"), "responses": (ResponsesCodec(name="gpt"), "gpt-5.6")}
-BOTH = pytest.mark.parametrize("kind", CODECS)
+CODECS = {
+    "anthropic": (AnthropicCodec(), "claude-sonnet-4-5"),
+    "gemini": (GeminiCodec(), "gemini-3-pro-preview"),
+    "responses": (ResponsesCodec(name="gpt"), "gpt-5.6"),
+}
+EACH = pytest.mark.parametrize("kind", CODECS)
 
 HINTS = {"metadata", "prediction", "store", "stream", "stream_options", "user", "prompt_cache_key", "safety_identifier"}
 """Fields that change no answer, so that any dialect may leave them out."""
@@ -55,7 +60,7 @@ def translated(kind, messages, wire):
     return json.loads(made.body), codec.unsupported(request, target, max_output_tokens=None)
 
 
-@BOTH
+@EACH
 @given(st.sampled_from(sorted(FIELDS)), NONSENSE | SENSE, st.booleans())
 def test_a_field_is_sent_or_told_of_or_asks_for_nothing(kind, name, value, with_tools):
     base = {"tools": TOOLS} if with_tools and name not in ("tools", "functions") else {}
@@ -91,7 +96,7 @@ ROLES = {
 }  # fmt: skip
 
 
-@BOTH
+@EACH
 @given(st.sampled_from(sorted(ROLES)), PARTS)
 def test_a_part_is_sent_or_told_of_as_needed(kind, role, part):
     before = [*HELLO, *ROLES[role]]
@@ -120,7 +125,7 @@ MESSAGES = {
 ASSISTANTS = ("a refusal", "sound by its name", "sound and its words")
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize(
     ("role", "name"),
     [*(("assistant", name) for name in MESSAGES), *(("user", name) for name in MESSAGES if name not in ASSISTANTS)],
@@ -131,7 +136,7 @@ def test_a_message_is_sent_or_told_of_as_needed(kind, role, name):
     assert MARK in json.dumps(made) or told
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize(
     ("wire", "path"),
     [

@@ -241,6 +241,9 @@ def test_of_tools_that_are_allowed_only_those_are_sent(kind):
     assert lost(kind, request) == ()
     nobody = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
     assert "tools" not in sent(kind, asked(tools=TOOLS, tool_choice=nobody))
+    assert lost(kind, asked(tools=TOOLS, tool_choice=nobody)) == ()
+    nobody = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}
+    assert "tool_choice" in [loss.path for loss in lost(kind, asked(tools=TOOLS, tool_choice=nobody))]
 
 
 ANYTHING = st.recursive(

@@ -19,7 +19,7 @@ from resilio.providers.anthropic.models import answers_by_tool, samples, samples
 from resilio.providers.anthropic.thinking import add_thinking
 from resilio.providers.conversation import ANTHROPIC_FIELDS
 from resilio.providers.demand import KEPT_THERE, bound
-from resilio.providers.tools import Function, asked_format, choice, output_limit, tools
+from resilio.providers.tools import NO_FUNCTION, Function, asked_format, choice, output_limit, tools, unread
 
 __all__ = ["ANSWER_TOOL", "DEFAULT_MAX_TOKENS", "default_limit", "endpoint", "request_headers", "translate"]
 
@@ -89,6 +89,7 @@ def translate(request: Request, model: str, version: str, max_tokens: int) -> tu
     add_thinking(body, wire, model, talk, forced=forced)
     _add_sampling(body, wire, model, version, talk.losses)
     talk.losses.extend(_unknown(wire))
+    talk.losses.extend(unread(wire))
     return body, tuple(talk.losses)
 
 
@@ -167,6 +168,8 @@ def _add_tools(body: dict[str, Any], wire: Mapping[str, Any], model: str, losses
         )
         made.append(answer)
     if not made:
+        if chosen is not None and chosen.mode in ("required", "named"):
+            losses.append(Loss(chosen.path, NO_FUNCTION))
         return False
     body["tools"] = made
     if wire.get("parallel_tool_calls") is False and (picked is None or picked["type"] != "none"):
@@ -191,8 +194,13 @@ def _answer_tool(
     body: dict[str, Any], wire: Mapping[str, Any], model: str, losses: list[Loss]
 ) -> dict[str, Any] | None:
     """The form of the answer: a field where the model has structured outputs, else a tool it has to call."""
-    asked = asked_format(wire)
+    asked, given = asked_format(wire), wire.get("response_format")
     if asked is None or asked.kind == "text":
+        if given is not None and (not isinstance(given, Mapping) or given.get("type") not in (None, "text")):
+            losses.append(Loss("response_format", "there is no such form"))
+        return None
+    if asked.kind == "json_schema" and not asked.schema:
+        losses.append(Loss("response_format", "it holds no schema"))
         return None
     if asked.kind == "json_object":
         losses.append(Loss("response_format", "JSON without a schema cannot be asked for"))
@@ -210,7 +218,7 @@ def _answer_tool(
 
 def _add_stop(body: dict[str, Any], wire: Mapping[str, Any], losses: list[Loss]) -> None:
     stop = wire.get("stop")
-    given = [stop] if isinstance(stop, str) else stop or ()
+    given = [stop] if isinstance(stop, str) else () if stop is None else stop
     if not isinstance(given, Sequence) or not all(isinstance(each, str) for each in given):
         losses.append(Loss("stop", "it is neither text nor a list of texts"))
         return

@@ -22,7 +22,7 @@ from resilio.providers.gemini import models
 from resilio.providers.gemini.contents import read_conversation
 from resilio.providers.gemini.generation import GENERATION, generation_config
 from resilio.providers.gemini.media import Place
-from resilio.providers.tools import Choice, Function, choice, tools, unread
+from resilio.providers.tools import NO_FUNCTION, Choice, Function, choice, tools, unread
 
 __all__ = ["endpoint", "request_headers", "translate"]
 
@@ -118,11 +118,9 @@ def _add_tools(body: dict[str, Any], wire: Mapping[str, Any], model: str, losses
         own = []  # it would be used whatever is said of functions
     if functions or own:
         body["tools"] = [*([{"functionDeclarations": functions}] if functions else ()), *own]
-    if wire.get("parallel_tool_calls") not in (None, True, False):
-        losses.append(Loss("parallel_tool_calls", "it is neither true nor false"))
     if not functions:
         if chosen is not None and chosen.mode in ("required", "named"):
-            losses.append(Loss(chosen.path, "there is no function to call"))
+            losses.append(Loss(chosen.path, NO_FUNCTION))
         return
     if strict and (chosen is None or chosen.mode == "auto") and not models.validates(model):
         losses.append(Loss("tools", f"{model} holds calls to their schema only where one is required"))

@@ -15,7 +15,7 @@ from typing import Any, Final
 from resilio.config.kinds import Do, Quirk
 from resilio.models import Loss, Message, Request
 from resilio.providers.conversation import GIVEN_BACK, walk, without_hints
-from resilio.providers.tools import Function, choice, tools
+from resilio.providers.tools import NO_FUNCTION, Function, choice, tools
 
 __all__ = ["Quirks", "call_id"]
 
@@ -79,7 +79,7 @@ class Quirks:
         wire, messages = request.wire, request.messages
         if Do.FUNCTIONS in self._once:
             wire, messages = _modern(wire, messages)
-        wire = self._wire(self._narrowed(wire), messages, losses)
+        wire = self._wire(self._narrowed(wire, losses), messages, losses)
         messages = self._conversation(messages, losses)
         if wire is request.wire and messages is request.messages:
             return request, tuple(losses)
@@ -150,7 +150,7 @@ class Quirks:
             case _:
                 return True, value
 
-    def _narrowed(self, wire: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _narrowed(self, wire: Mapping[str, Any], losses: list[Loss]) -> Mapping[str, Any]:
         """A choice among some tools, as those tools alone."""
         given = wire.get("tool_choice")
         if Do.NARROW not in self._once or not isinstance(given, Mapping) or given.get("type") != "allowed_tools":
@@ -161,6 +161,8 @@ class Quirks:
         made = {**wire, "tools": kept, "tool_choice": chosen.mode if chosen is not None else "auto"}
         if not kept:
             del made["tools"], made["tool_choice"]
+            if chosen is not None and chosen.mode == "required":
+                losses.append(Loss(chosen.path, NO_FUNCTION))
         return made
 
     # --- messages ----------------------------------------------------------------------------
