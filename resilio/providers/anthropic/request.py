@@ -195,9 +195,10 @@ def _answer_tool(
 ) -> dict[str, Any] | None:
     """The form of the answer: a field where the model has structured outputs, else a tool it has to call."""
     asked, given = asked_format(wire), wire.get("response_format")
+    if given is not None and (asked is None or asked.kind != given.get("type")):
+        losses.append(Loss("response_format", "there is no such form"))
+        return None
     if asked is None or asked.kind == "text":
-        if given is not None and (not isinstance(given, Mapping) or given.get("type") not in (None, "text")):
-            losses.append(Loss("response_format", "there is no such form"))
         return None
     if asked.kind == "json_schema" and not asked.schema:
         losses.append(Loss("response_format", "it holds no schema"))

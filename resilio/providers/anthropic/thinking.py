@@ -34,9 +34,10 @@ def add_thinking(
     body: dict[str, Any], wire: Mapping[str, Any], model: str, talk: Conversation, *, forced: bool
 ) -> None:
     """Put the caller's effort into `body`, or its loss into `talk`."""
-    effort = str(wire.get("reasoning_effort") or "")
-    if not effort or "thinking" in body:
+    given = wire.get("reasoning_effort")
+    if given is None or "thinking" in body:
         return
+    effort = str(given)
     budget = min(BUDGETS.get(effort, 0), body["max_tokens"] // 2)
     on_budget = thinks_on_budget(model)
     if effort == "none":
