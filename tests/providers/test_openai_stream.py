@@ -218,8 +218,13 @@ def test_any_completion_is_read_alike_whole_streamed_cut_and_by_the_sdk(whole, s
     wire = stream(*bodies)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=5)))
     _, decoder, error = read(*(wire[low:high] for low, high in pairwise([0, *cuts, len(wire)])))
-    assert error is None
     theirs = of_sdk(ChatCompletion.model_validate(whole, strict=True))
+    if theirs[:4] == ("", "", [], "content_filter"):  # nothing is left: no answer to us, though one to the SDK
+        assert isinstance(error, ProviderRefused)
+        with pytest.raises(ProviderRefused):
+            CODEC.decode(200, JSON, orjson.dumps(whole))
+        return
+    assert error is None
     assert of_sdk(state.current_completion_snapshot) == theirs
     assert of_ours(decoder.answer()) == of_ours(CODEC.decode(200, JSON, orjson.dumps(whole))) == theirs
 
