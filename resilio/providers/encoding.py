@@ -15,7 +15,7 @@ import orjson
 
 from resilio.errors import Unencodable
 
-__all__ = ["dumps"]
+__all__ = ["dumps", "plain"]
 
 _DEEPEST: Final = 254
 """Levels of nesting orjson writes before it refuses; also what ends a cycle."""
@@ -30,7 +30,7 @@ def dumps(body: Mapping[str, Any]) -> bytes:
         Unencodable: A value JSON has no form for; the message has its path.
     """
     try:
-        data = orjson.dumps(body, _plain)
+        data = orjson.dumps(body, plain)
     except TypeError as exc:
         path, why = _culprit(body, "", 0) or ("", str(exc))
         raise Unencodable(path, why) from exc
@@ -40,7 +40,8 @@ def dumps(body: Mapping[str, Any]) -> bytes:
     return data
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """What orjson is to write in the place of a Mapping or Sequence that is no dict, list or tuple."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):

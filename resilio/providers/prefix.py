@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from resilio.models import Request, Usage
+from resilio.providers.encoding import plain
 
 __all__ = [
     "AUTOMATIC_MINIMUM", "Turn", "conversation_key", "help_the_cache", "kept_tokens", "lifetime", "limited",
@@ -151,15 +152,7 @@ def _canonical(value: Any) -> bytes:
     Raises:
         TypeError: JSON cannot hold it.
     """
-    return orjson.dumps(value, _plain, orjson.OPT_SORT_KEYS)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return list(value)
-    raise TypeError
+    return orjson.dumps(value, plain, orjson.OPT_SORT_KEYS)
 
 
 def stable_tools(tools: Any) -> Any:

@@ -10,29 +10,30 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 
 from resilio.config import ModelSettings, ProviderSettings, TargetSettings
-from resilio.errors import ProviderError
-from resilio.models import Answer, HttpRequest, LimitReading, Loss, Request
+from resilio.config.kinds import KINDS
+from resilio.models import Answer, HttpRequest, LimitReading, Request
 from resilio.providers.anthropic.answer import decode_answer
 from resilio.providers.anthropic.caching import with_breakpoints
 from resilio.providers.anthropic.faults import FAULTS
 from resilio.providers.anthropic.models import cache_minimum
 from resilio.providers.anthropic.request import default_limit, endpoint, request_headers, translate
 from resilio.providers.anthropic.stream import AnthropicStreamDecoder
-from resilio.providers.classify import error_of_response
-from resilio.providers.demand import estimate_tokens, needs
 from resilio.providers.encoding import dumps
 from resilio.providers.headers import ANTHROPIC, read_limits
 from resilio.providers.sse import MAX_EVENT_BYTES
+from resilio.providers.translating import Translating, Translation
 
 __all__ = ["AnthropicCodec", "AnthropicStreamDecoder"]
 
-DEFAULT_VERSION: Final = "2023-06-01"
+DEFAULT_VERSION: Final = KINDS["anthropic"].version
 
 
-class AnthropicCodec:
+class AnthropicCodec(Translating):
     """Implements `resilio.providers.base.Codec`; see there for what each method promises."""
 
-    __slots__ = ("_models", "kind", "max_event_bytes", "name", "version")
+    __slots__ = ("_models", "version")
+
+    faults = FAULTS
 
     def __init__(
         self,
@@ -43,10 +44,8 @@ class AnthropicCodec:
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         """Make a codec for a provider that messages call `name`, for this version of the API and these models."""
-        self.kind: str = "anthropic"
-        self.name: Final = name
+        super().__init__("anthropic", name, max_event_bytes, words=version)
         self.version: Final = version
-        self.max_event_bytes: Final = max_event_bytes
         self._models: Final = models or {}
 
     def __repr__(self) -> str:
@@ -60,26 +59,16 @@ class AnthropicCodec:
             max_event_bytes=settings.max_body_bytes,
         )
 
-    needs = staticmethod(needs)
-    estimate_tokens = staticmethod(estimate_tokens)
-
-    def unsupported(
-        self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
-    ) -> tuple[Loss, ...]:
-        return self._translate(request, target, max_output_tokens)[1]
-
-    def _translate(
-        self, request: Request, target: TargetSettings, limit: int | None
-    ) -> tuple[dict[str, Any], tuple[Loss, ...]]:
-        """Once a request and target; what is returned is shared, and not to be changed."""
+    def _translate(self, request: Request, target: TargetSettings, limit: int | None) -> Translation:
+        """As ever, once it is known what limit is sent: there always is one."""
         if limit is None:
             model = self._models.get(target.model)
             limit = (model.max_output_tokens if model is not None else None) or default_limit(request.wire)
-        key = (self.kind, self.version, target.model, limit)
-        found: tuple[dict[str, Any], tuple[Loss, ...]] | None = request.translations.get(key)
-        if found is None:
-            found = request.translations[key] = translate(request, target.model, self.version, limit)
-        return found
+        return super()._translate(request, target, limit)
+
+    def _translated(self, request: Request, model: str, limit: int | None) -> Translation:
+        assert limit is not None, "found above"
+        return translate(request, model, self.version, limit)
 
     def encode(
         self,
@@ -114,9 +103,6 @@ class AnthropicCodec:
 
     def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         return decode_answer(self.name, status, headers, body)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes, *, wall_now: float) -> ProviderError:
-        return error_of_response(FAULTS, self.name, status, headers, body, wall_now)
 
     def stream_decoder(self, status: int, headers: Mapping[str, str]) -> AnthropicStreamDecoder:
         return AnthropicStreamDecoder(self.name, status, headers, self.max_event_bytes)

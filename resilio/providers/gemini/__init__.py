@@ -11,10 +11,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from resilio.config import ProviderSettings, TargetSettings
-from resilio.errors import ProviderError
-from resilio.models import Answer, HttpRequest, LimitReading, Loss, Request
-from resilio.providers.classify import error_of_response
-from resilio.providers.demand import estimate_tokens, needs
+from resilio.models import Answer, HttpRequest, LimitReading, Request
 from resilio.providers.encoding import dumps
 from resilio.providers.gemini.answer import decode_answer
 from resilio.providers.gemini.faults import FAULTS
@@ -22,21 +19,22 @@ from resilio.providers.gemini.request import endpoint, request_headers, translat
 from resilio.providers.gemini.stream import GeminiStreamDecoder
 from resilio.providers.prefix import stable_tools
 from resilio.providers.sse import MAX_EVENT_BYTES
+from resilio.providers.translating import Translating, Translation
 
 __all__ = ["GeminiCodec", "GeminiStreamDecoder"]
 
 
-class GeminiCodec:
+class GeminiCodec(Translating):
     """Implements `resilio.providers.base.Codec`; see there for what each method promises."""
 
-    __slots__ = ("kind", "max_event_bytes", "name", "vertex")
+    __slots__ = ("vertex",)
+
+    faults = FAULTS
 
     def __init__(self, *, name: str = "gemini", vertex: bool = False, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         """Make a codec for a provider that messages call `name`; `vertex`: it is Vertex AI, not the Gemini API."""
-        self.kind: str = "gemini"
-        self.name: Final = name
+        super().__init__("gemini", name, max_event_bytes, words=vertex)
         self.vertex: Final = vertex
-        self.max_event_bytes: Final = max_event_bytes
 
     def __repr__(self) -> str:
         return f"GeminiCodec(name={self.name!r}{', vertex=True' if self.vertex else ''})"
@@ -46,23 +44,8 @@ class GeminiCodec:
         vertex = host.endswith("aiplatform.googleapis.com")
         return type(self)(name=settings.name, vertex=vertex, max_event_bytes=settings.max_body_bytes)
 
-    needs = staticmethod(needs)
-    estimate_tokens = staticmethod(estimate_tokens)
-
-    def unsupported(
-        self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
-    ) -> tuple[Loss, ...]:
-        return self._translate(request, target, max_output_tokens)[1]
-
-    def _translate(
-        self, request: Request, target: TargetSettings, limit: int | None
-    ) -> tuple[dict[str, Any], tuple[Loss, ...]]:
-        """Once a request and target; what is returned is shared, and not to be changed."""
-        key = (self.kind, self.vertex, target.model, limit)
-        found: tuple[dict[str, Any], tuple[Loss, ...]] | None = request.translations.get(key)
-        if found is None:
-            found = request.translations[key] = translate(request, target.model, limit, vertex=self.vertex)
-        return found
+    def _translated(self, request: Request, model: str, limit: int | None) -> Translation:
+        return translate(request, model, limit, vertex=self.vertex)
 
     def encode(
         self,
@@ -81,14 +64,8 @@ class GeminiCodec:
         url = endpoint(base_url, target.model, stream=stream)
         return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
 
-    def prefilled(self, text: str) -> str:
-        return text
-
     def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         return decode_answer(self.name, status, headers, body)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes, *, wall_now: float) -> ProviderError:
-        return error_of_response(FAULTS, self.name, status, headers, body, wall_now)
 
     def stream_decoder(self, status: int, headers: Mapping[str, str]) -> GeminiStreamDecoder:
         return GeminiStreamDecoder(self.name, status, headers, self.max_event_bytes)

@@ -7,13 +7,11 @@ format that keeps a conversation at the server is used without that: every reque
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from typing import Self
 
 from resilio.config import ProviderSettings, TargetSettings
-from resilio.errors import ProviderError, Unencodable
-from resilio.models import Answer, HttpRequest, LimitReading, Loss, Request
-from resilio.providers.classify import error_of_response
-from resilio.providers.demand import estimate_tokens, needs
+from resilio.errors import Unencodable
+from resilio.models import Answer, HttpRequest, LimitReading, Request
 from resilio.providers.encoding import dumps
 from resilio.providers.headers import read_limits
 from resilio.providers.openai.request import endpoint, request_headers
@@ -23,20 +21,21 @@ from resilio.providers.responses.faults import FAULTS
 from resilio.providers.responses.request import translate
 from resilio.providers.responses.stream import ResponsesStreamDecoder
 from resilio.providers.sse import MAX_EVENT_BYTES
+from resilio.providers.translating import Translating, Translation
 
 __all__ = ["ResponsesCodec", "ResponsesStreamDecoder"]
 
 
-class ResponsesCodec:
+class ResponsesCodec(Translating):
     """Implements `resilio.providers.base.Codec`; see there for what each method promises."""
 
-    __slots__ = ("kind", "max_event_bytes", "name")
+    __slots__ = ()
+
+    faults = FAULTS
 
     def __init__(self, *, name: str = "responses", max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         """Make a codec for a provider that messages call `name`."""
-        self.kind: str = "responses"
-        self.name: Final = name
-        self.max_event_bytes: Final = max_event_bytes
+        super().__init__("responses", name, max_event_bytes, words=name)  # who reads back what was sent before
 
     def __repr__(self) -> str:
         return f"ResponsesCodec(name={self.name!r})"
@@ -44,23 +43,8 @@ class ResponsesCodec:
     def for_provider(self, settings: ProviderSettings) -> Self:
         return type(self)(name=settings.name, max_event_bytes=settings.max_body_bytes)
 
-    needs = staticmethod(needs)
-    estimate_tokens = staticmethod(estimate_tokens)
-
-    def unsupported(
-        self, request: Request, target: TargetSettings, *, max_output_tokens: int | None
-    ) -> tuple[Loss, ...]:
-        return self._translate(request, target, max_output_tokens)[1]
-
-    def _translate(
-        self, request: Request, target: TargetSettings, limit: int | None
-    ) -> tuple[dict[str, Any], tuple[Loss, ...]]:
-        """Once a request and target; what is returned is shared, and not to be changed."""
-        key = (self.kind, self.name, target.model, limit)
-        found: tuple[dict[str, Any], tuple[Loss, ...]] | None = request.translations.get(key)
-        if found is None:
-            found = request.translations[key] = translate(request, target.model, self.name, limit)
-        return found
+    def _translated(self, request: Request, model: str, limit: int | None) -> Translation:
+        return translate(request, model, self.name, limit)
 
     def encode(
         self,
@@ -87,14 +71,8 @@ class ResponsesCodec:
         url, _ = endpoint(base_url, "/responses")
         return HttpRequest(url, request_headers(key, tuple(headers.items())), dumps(body))
 
-    def prefilled(self, text: str) -> str:
-        return text
-
     def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
         return decode_answer(self.name, status, headers, body)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes, *, wall_now: float) -> ProviderError:
-        return error_of_response(FAULTS, self.name, status, headers, body, wall_now)
 
     def stream_decoder(self, status: int, headers: Mapping[str, str]) -> ResponsesStreamDecoder:
         return ResponsesStreamDecoder(self.name, status, headers, self.max_event_bytes)
